@@ -1,0 +1,1 @@
+"""vitscope: see a vision transformer's way from data to decision."""

@@ -1,0 +1,1 @@
+"""One interceptor for attention, its gradients, and the proofs a capture owes."""

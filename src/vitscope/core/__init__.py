@@ -1,0 +1,1 @@
+"""The nouns, in numpy alone: Sample, Placement, TokenLayout, TokenMap, Provenance."""

@@ -1,0 +1,111 @@
+"""TokenMap: raw values on tokens, with everything needed to draw and to doubt them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.core.drawing import draw_on_photo
+from vitscope.core.layout import Kind, TokenLayout
+from vitscope.core.placement import Placement
+from vitscope.core.provenance import Provenance
+from vitscope.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """Raw values on tokens: never normalised, never clipped.
+
+    Shapes:
+        values: float32 (float64 for a float64 model) ``[b, n]``: every token with its prefixes. NaN: undefined for that token.
+
+    Attributes:
+        placements: one for each picture of the batch.
+        parameters: the method's own settings, plain values (fuse, residual, discard, steps …).
+        layer: block number (non-negative) or None for methods over all layers.
+        head: "mean", "max", "min", a head number as text, or "" where the method has no head choice.
+        query: "pooled", "cls", "row,column" or "" where the method has none.
+        target: what is explained, one text for each picture ("tabby", "tabby rather than beagle"), "" for class-agnostic methods.
+        unit: what a value is, e.g. "attention weight (row sums to 1)", "logit change when hidden".
+        signed: True where negative values mean evidence against.
+        notes: sentences a reader must see beside the map ("mean of two read-outs …", "uninformative: …").
+        meta: extra plain values (trust figures, error estimates).
+    """
+
+    values: NDArray[np.floating]
+    layout: TokenLayout
+    placements: tuple[Placement, ...]
+    method: str
+    unit: str
+    provenance: Provenance
+    parameters: dict[str, object] = field(default_factory=dict)
+    layer: int | None = None
+    head: str = ""
+    query: str = ""
+    target: tuple[str, ...] = ()
+    signed: bool = False
+    notes: tuple[str, ...] = ()
+    meta: dict[str, object] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def __getitem__(self, i: int) -> TokenMap:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"picture {i} of a batch of {len(self)}")
+        i %= len(self)
+        return replace(
+            self,
+            values=self.values[i : i + 1],
+            placements=self.placements[i : i + 1],
+            target=self.target[i : i + 1],
+            provenance=replace(self.provenance, samples=self.provenance.samples[i : i + 1]),
+        )
+
+    def __iter__(self) -> Iterator[TokenMap]:
+        return (self[i] for i in range(len(self)))
+
+    def _one(self) -> NDArray[np.floating]:
+        if len(self) != 1:
+            raise ArgumentError(f"a batch of {len(self)} maps", expected="one picture", where="TokenMap", todo="pick one: m[0].grid")
+        return np.asarray(self.values[0])
+
+    @property
+    def tokens(self) -> NDArray[np.float32]:
+        """float32 ``[n]``: raw values of every token, prefixes included."""
+        return np.asarray(self._one(), dtype=np.float32)
+
+    @property
+    def grid(self) -> NDArray[np.float32]:
+        """float32 ``[gh, gw]``: raw values of the patches."""
+        return np.asarray(self.layout.to_grid(self._one()), dtype=np.float32)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the one picture's input lies in its photo."""
+        self._one()
+        return self.placements[0]
+
+    def on_image(self, *, smooth: bool = True) -> NDArray[np.float32]:
+        """float32 ``[H, W]`` on the photo as displayed (EXIF applied); NaN where nothing was seen."""
+        return draw_on_photo(self.layout.to_grid(self._one()), self.layout, self.placement, smooth=smooth)
+
+    def hidden_mass(self) -> dict[str, float]:
+        """Share of the map's absolute mass that the picture does not show: on cls, registers, other prefixes, and padded patches.
+
+        Units: shares 0..1 by kind ("cls", "register", "distill", "padding" …); an all-zero map gives zeros.
+        """
+        values = np.abs(np.nan_to_num(np.asarray(self._one(), dtype=np.float64)))
+        total = float(values.sum()) or 1.0
+        shares = {
+            kind.name.lower(): float(values[self.layout.where(kind)].sum()) / total
+            for kind in Kind
+            if kind != Kind.PATCH and len(self.layout.where(kind))
+        }
+        gh, gw = self.layout.grid
+        padded = np.array([[self.placement.padded_share(self.layout.patch_box(y, x)) for x in range(gw)] for y in range(gh)])
+        on_padding = float((self.layout.to_grid(values) * padded).sum()) / total
+        return {**shares, "padding": on_padding} if padded.max() > 1e-9 else shares

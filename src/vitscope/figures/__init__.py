@@ -1,0 +1,1 @@
+"""Static pictures from a View."""

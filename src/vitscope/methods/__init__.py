@@ -1,0 +1,1 @@
+"""From a Trace to TokenMaps; no method ever sees the model."""

@@ -1,0 +1,1 @@
+"""Numbers on arrays: how far a map can be trusted."""

@@ -1,0 +1,1 @@
+"""References to loaded models; one file a family."""

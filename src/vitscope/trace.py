@@ -1,0 +1,367 @@
+"""Trace: what one pass through a model left behind; AttentionCall: one attention of it; Model: the protocol a family meets.
+
+Letters: ``b`` pictures, ``h`` heads, ``n`` tokens (``nq`` queries, ``nk`` keys), ``d`` head width, ``c`` classes, ``L`` blocks.
+Nothing here stores an ``[n, n]`` matrix: attention rows are computed in blocks when asked for, and thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from vitscope.core.layout import TokenLayout
+from vitscope.core.placement import Placement
+from vitscope.core.provenance import Provenance
+from vitscope.core.sample import Sample
+from vitscope.core.targets import Target, resolve
+from vitscope.errors import ArgumentError, CaptureError, MethodError
+
+#: Attention rows are computed in blocks of at most this many values (float32: 64 MB).
+BLOCK_VALUES = 16_000_000
+
+CallKind = Literal["sdpa", "mha", "written out"]
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One attention as it happened: tensors kept by reference, detached.
+
+    Shapes:
+        q: ``[b, h, nq, d]``; k: ``[b, hk, nk, d]``; v: ``[b, hk, nk, dv]`` (``hk`` divides ``h``); out: ``[b, h, nq, dv]``.
+        mask: as given to the kernel, broadcastable to ``[b, h, nq, nk]``; bool means keep, else added to the scores.
+        weights: ``[b, h, nq, nk]`` only where the model wrote the attention out and q, k could not be followed; else None.
+        grad_out: ``∂s/∂out`` where gradients were asked for.
+        grad_weights: ``∂s/∂A``, only where ``weights`` is kept.
+        layer_grad: ``∂s_l/∂out`` where layer scores were asked for (LeGrad).
+
+    Attributes:
+        path: dotted path of the module that made the call.
+        block: block number 0..L−1; None for calls outside the blocks (attention pools).
+        kernel: what else is known ("flash refused" …), for people.
+    """
+
+    path: str
+    kind: CallKind
+    q: Tensor | None
+    k: Tensor | None
+    v: Tensor | None
+    out: Tensor
+    scale: float = 1.0
+    mask: Tensor | None = None
+    is_causal: bool = False
+    weights: Tensor | None = None
+    block: int | None = None
+    grad_out: Tensor | None = None
+    grad_weights: Tensor | None = None
+    layer_grad: Tensor | None = None
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return int(self.out.shape[1])
+
+    @property
+    def queries(self) -> int:
+        """Number of query tokens."""
+        return int(self.out.shape[2])
+
+    @property
+    def keys(self) -> int:
+        """Number of key tokens."""
+        if self.weights is not None:
+            return int(self.weights.shape[-1])
+        assert self.k is not None
+        return int(self.k.shape[2])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What rows are computed in: float64 for float64 models, float32 otherwise (half precision is widened first)."""
+        return torch.float64 if self.out.dtype == torch.float64 else torch.float32
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Query indices ``[m]`` in blocks small enough that one block of rows stays within ``BLOCK_VALUES``."""
+        step = max(1, BLOCK_VALUES // max(1, self.out.shape[0] * self.heads * self.keys))
+        yield from torch.split(torch.arange(self.queries, device=self.out.device), step)
+
+    def rows(self, queries: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Attention rows ``A[b, h, queries, :]``, exact, in float32 (float64 for float64 models).
+
+        Formula:
+            ``A = softmax(q kᵀ · scale + mask)`` over keys; a bool mask means keep, else −∞; ``is_causal`` keeps key ≤ query.
+
+        Shapes:
+            queries: ``[m]`` token indices (all where None: then this is the full matrix, so ask in blocks); returns ``[b, h, m, nk]``.
+        """
+        at = self._index(queries)
+        if self.weights is not None:
+            return self.weights[:, :, at].to(self.dtype)
+        return torch.softmax(self._scores(at), dim=-1)
+
+    def grad_rows(self, queries: Tensor | Sequence[int] | None = None, *, of: Literal["target", "layer"] = "target") -> Tensor:
+        """Gradient rows ``∂s/∂A[b, h, queries, :] = (∂s/∂O) Vᵀ``, exact.
+
+        Shapes:
+            returns ``[b, h, m, nk]``.
+
+        Raises:
+            CaptureError: gradients were not asked for.
+        """
+        at = self._index(queries)
+        if of == "target" and self.grad_weights is not None:
+            return self.grad_weights[:, :, at].to(self.dtype)
+        grad = self.grad_out if of == "target" else self.layer_grad
+        if grad is None or self.v is None:
+            raise CaptureError("no gradients in this trace", expected=f"a trace with {of} gradients", where=self.path)
+        return grad[:, :, at].to(self.dtype) @ self._grouped(self.v).to(self.dtype).transpose(-1, -2)
+
+    def vecmat(self, vector: Tensor) -> Tensor:
+        """A row vector times attention, head by head, in row blocks: ``vector · A``.
+
+        Shapes:
+            vector: ``[b, nq]`` (the same for every head) or ``[b, h, nq]``; returns ``[b, h, nk]``. Rows with zero weight are skipped.
+        """
+        v = vector[:, None].expand(-1, self.heads, -1) if vector.dim() == 2 else vector
+        v = v.to(self.dtype)
+        out = torch.zeros(*v.shape[:2], self.keys, dtype=self.dtype, device=self.out.device)
+        used = (v != 0).any(dim=0).any(dim=0)
+        for at in self.blocks():
+            live = at[used[at]]
+            if len(live) == 0:
+                continue
+            part = v[:, :, live]
+            if self.weights is not None:
+                out += torch.einsum("bhm,bhmn->bhn", part, self.weights[:, :, live].to(self.dtype))
+                continue
+            scores = self._scores(live)
+            scores -= scores.amax(dim=-1, keepdim=True)
+            scores.exp_()
+            part = part / scores.sum(dim=-1)
+            out += (part[:, :, None] @ scores)[:, :, 0]
+        return out
+
+    def top_edges(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The ``k`` heaviest links of each head, found in row blocks.
+
+        Shapes:
+            returns queries ``[b, h, k]``, keys ``[b, h, k]``, weights ``[b, h, k]``, heaviest first.
+        """
+        best: Tensor | None = None
+        where: Tensor | None = None
+        for at in self.blocks():
+            flat = self.rows(at).flatten(2)
+            values, index = flat.topk(min(k, flat.shape[-1]), dim=-1)
+            index = index + int(at[0]) * self.keys
+            best = values if best is None else torch.cat([best, values], dim=-1)
+            where = index if where is None else torch.cat([where, index], dim=-1)
+            best, order = best.topk(min(k, best.shape[-1]), dim=-1)
+            where = where.gather(-1, order)
+        assert best is not None
+        assert where is not None
+        return where // self.keys, where % self.keys, best
+
+    def _index(self, queries: Tensor | Sequence[int] | None) -> Tensor:
+        if queries is None:
+            return torch.arange(self.queries, device=self.out.device)
+        return torch.as_tensor(queries, device=self.out.device, dtype=torch.long)
+
+    def _grouped(self, x: Tensor) -> Tensor:
+        """Keys or values ``[b, hk, nk, d]`` seen by all ``h`` heads (grouped-query attention repeats each for its group)."""
+        return x if x.shape[1] == self.heads else x.repeat_interleave(self.heads // x.shape[1], dim=1)
+
+    def _scores(self, at: Tensor) -> Tensor:
+        """Scores before the softmax, a fresh tensor ``[b, h, m, nk]``."""
+        if self.q is None or self.k is None:
+            raise CaptureError("neither queries and keys nor weights were kept", where=self.path)
+        q = self.q[:, :, at].to(self.dtype) * self.scale
+        scores = q @ self._grouped(self.k).to(self.dtype).transpose(-1, -2)
+        if self.mask is not None:
+            mask = self.mask.expand(*scores.shape[:2], self.queries, self.keys)[:, :, at]
+            scores = scores.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else scores.add_(mask)
+        if self.is_causal:
+            keys = torch.arange(self.keys, device=scores.device)
+            scores = scores.masked_fill_(keys[None, :] > at[:, None], float("-inf"))
+        return scores
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a pass should leave behind, beyond q, k, v and logits.
+
+    Attributes:
+        hidden: block outputs ``Z_l``.
+        gradients: ``∂s/∂O`` of every attention call (and ``∂s/∂Z_l`` where hidden is asked too); one backward pass.
+        layer_scores: ``∂s_l/∂O_l`` with each layer's own score (LeGrad).
+        pixel_gradients: ``∂s/∂pixels``.
+    """
+
+    hidden: bool = False
+    gradients: bool = False
+    layer_scores: bool = False
+    pixel_gradients: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(*(getattr(self, f) or getattr(other, f) for f in self.__dataclass_fields__))
+
+    def within(self, other: Needs) -> bool:
+        """Whether all that is needed here is needed there too."""
+        return all(getattr(other, f) or not getattr(self, f) for f in self.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What to change in another run; None leaves it as it was.
+
+    Shapes:
+        pixels: ``[b', 3, h, w]`` other prepared pixels (``b'`` may differ from the trace's).
+        keep: bool ``[b', n]``: False drops that token (patches only).
+        redraw: seed of re-drawn weights (a copy of the model; the user's own is not touched).
+    """
+
+    pixels: Tensor | None = None
+    keep: Tensor | None = None
+    redraw: int | None = None
+
+
+#: ``again(needs, target, inputs)``: the one opaque way back to the model.
+Again = Callable[[Needs, Target | None, Inputs], "Trace"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass (and, where asked, one backward pass) left behind.
+
+    Shapes:
+        pixels: ``[b, 3, h, w]`` the tensor the model was fed.
+        logits: ``[b, c]``, or None for a model without class scores.
+        hidden, hidden_grads: ``L`` tensors ``[b, n, width]``: block outputs and ``∂s/∂Z_l``; empty where not asked.
+        pixel_grads: ``[b, 3, h, w]`` or None.
+
+    Attributes:
+        calls: every attention call, in the order they ran.
+        layer_pools: where the head pools by attention and layer scores were asked: the pool's call on each block's tokens, with layer_grad.
+        target: what the gradients are of, or None.
+        exact_drop: how tokens are dropped in another run: "removed" from the sequence, or "masked" as keys.
+    """
+
+    calls: tuple[AttentionCall, ...]
+    layout: TokenLayout
+    placements: tuple[Placement, ...]
+    samples: tuple[Sample, ...]
+    pixels: Tensor
+    logits: Tensor | None
+    labels: tuple[str, ...]
+    provenance: Provenance
+    rerun: Again = field(repr=False)
+    needs: Needs = Needs()
+    target: Target | None = None
+    hidden: tuple[Tensor, ...] = ()
+    hidden_grads: tuple[Tensor, ...] = ()
+    pixel_grads: Tensor | None = None
+    layer_pools: tuple[AttentionCall, ...] = ()
+    exact_drop: str = "removed"
+    _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @cached_property
+    def blocks(self) -> tuple[AttentionCall, ...]:
+        """The blocks' attention calls, first block first."""
+        inside = [call for call in self.calls if call.block is not None]
+        return tuple(sorted(inside, key=lambda call: call.block or 0))
+
+    def block(self, layer: int) -> AttentionCall:
+        """The attention call of one block; negative numbers count from the last.
+
+        Raises:
+            ArgumentError: no such layer.
+        """
+        count = len(self.blocks)
+        if not -count <= layer < count:
+            raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
+        return self.blocks[layer]
+
+    def call(self, path: str) -> AttentionCall:
+        """The attention call made at a module path."""
+        for call in self.calls:
+            if call.path == path:
+                return call
+        raise ArgumentError(f"no attention call at {path!r}", expected=", ".join(c.path for c in self.calls[:3]) + " …", where="trace")
+
+    def top(self, k: int = 5, picture: int = 0) -> list[tuple[str, float]]:
+        """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first."""
+        probabilities = torch.softmax(self.scores()[picture].double(), dim=-1)
+        values, index = probabilities.topk(min(k, len(probabilities)))
+        return [(self.labels[i], p) for i, p in zip(index.tolist(), values.tolist(), strict=True)]
+
+    def scores(self) -> Tensor:
+        """Logits ``[b, c]``.
+
+        Raises:
+            MethodError: the model has no class scores.
+        """
+        if self.logits is None:
+            raise MethodError(
+                "this model has no class scores",
+                expected="a classification head",
+                where=self.provenance.model,
+                todo="use attention or rollout",
+            )
+        return self.logits
+
+    def resolve(self, target: object = None) -> Target:
+        """A label, an index, a pair (this rather than that), or None (the top prediction) to a Target for this batch."""
+        return resolve(target, self.labels, self.scores().argmax(dim=-1).tolist())
+
+    def with_needs(self, needs: Needs, target: Target | None = None) -> Trace:
+        """This trace if it already holds what is needed for this target, else one more run (kept, so that methods share it)."""
+        target_matters = needs.gradients or needs.layer_scores or needs.pixel_gradients
+        if needs.within(self.needs) and (not target_matters or target == self.target):
+            return self
+        key = target if target_matters else None
+        found = self._cache.get(key)
+        if found is None or not needs.within(found.needs):
+            wider = needs | (found.needs if found else Needs())
+            self._cache[key] = found = self.again(wider, target)
+        return found
+
+    def again(self, needs: Needs, target: Target | None = None, inputs: Inputs | None = None) -> Trace:
+        """Run the model once more: other needs, another target, other pixels, without some tokens, or with re-drawn weights."""
+        return self.rerun(needs, target, inputs or Inputs())
+
+    def forget(self) -> Trace:
+        """The same trace without what other runs left."""
+        return replace(self, _cache={})
+
+
+def score(logits: Tensor, target: Target) -> Tensor:
+    """The explained score ``[b]``: ``logit[index]``, minus ``logit[against]`` where given."""
+    at = torch.arange(len(logits), device=logits.device)
+    one = logits[at, torch.as_tensor(target.index, device=logits.device)]
+    return one - logits[at, torch.as_tensor(target.against, device=logits.device)] if target.against else one
+
+
+class Model(Protocol):
+    """What every family gives."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names by index (empty for a model without class scores)."""
+        ...
+
+    def prepare(self, samples: Sequence[Sample]) -> tuple[Tensor, tuple[Placement, ...]]:
+        """The library's own tensor ``[b, 3, h, w]``, and where it lies in each photo."""
+        ...
+
+    def layout(self, input_size: tuple[int, int] | None = None) -> TokenLayout:
+        """What each token is, for an input of this size."""
+        ...
+
+    def trace(self, samples: object, needs: Needs = Needs(), target: object = None) -> Trace:
+        """One forward pass on a path, PIL image, array, Sample, or a list of them."""
+        ...

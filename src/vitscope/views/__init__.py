@@ -1,0 +1,1 @@
+"""Panels and arrays that renderers draw."""

@@ -1,0 +1,1 @@
+"""Hosts of the view: the one-file report."""
