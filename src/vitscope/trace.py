@@ -246,6 +246,7 @@ class Trace:
         layer_pools: where the head pools by attention and layer scores were asked: the pool's call on each block's tokens, with layer_grad.
         target: what the gradients are of, or None.
         exact_drop: how tokens are dropped in another run: "removed" from the sequence, or "masked" as keys.
+        mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
 
     calls: tuple[AttentionCall, ...]
@@ -264,6 +265,8 @@ class Trace:
     pixel_grads: Tensor | None = None
     layer_pools: tuple[AttentionCall, ...] = ()
     exact_drop: str = "removed"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
