@@ -1,0 +1,5 @@
+"""``python -m vitscope``."""
+
+from vitscope.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""The verbs. Everything heavy is imported when a verb is first used, never when the package is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitscope.api.explanation import Explanation, explain
+from vitscope.api.write import figure, report, save
+
+if TYPE_CHECKING:
+    from vitscope.core.maps import TokenMap
+    from vitscope.models.loaded import LoadedModel
+    from vitscope.trace import Trace
+
+__all__ = [
+    "Explanation",
+    "attention",
+    "check",
+    "explain",
+    "figure",
+    "grad_cam",
+    "gradient_rollout",
+    "integrated_gradients",
+    "legrad",
+    "load",
+    "occlusion",
+    "relevance",
+    "report",
+    "rollout",
+    "save",
+]
+
+
+def load(ref: object, **given: Any) -> LoadedModel:
+    """A model by reference, from a local folder, or a module of your own.
+
+    Args:
+        ref: "builtin:photos", "hf:facebook/dinov2-small", "timm:vit_tiny_patch16_224", "torchvision:vit_b_16", "open_clip:ViT-B-32",
+            a local folder, or an ``nn.Module``.
+        given: ``weights`` (a local checkpoint), ``labels`` (a file, one name a line, or a list), ``input_size``, ``device``, ``dtype``, ``seed``;
+            for a module of your own also ``mean``, ``std``, and where they cannot be measured ``patch`` and ``prefix``.
+
+    Raises:
+        ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit or needs unpickling.
+        MissingExtra: the library of that scheme is not installed.
+    """
+    from vitscope.models import load as load_model
+
+    return load_model(ref, **given)
+
+
+def attention(trace: Trace, *, layer: int = -1, head: int | str = "mean", query: object = "pooled") -> TokenMap:
+    """Where one layer looks from a query token; see :func:`vitscope.methods.attention.attention`."""
+    from vitscope.methods.attention import attention as method
+
+    return method(trace, layer=layer, head=head, query=query)
+
+
+def rollout(trace: Trace, *, fuse: str = "mean", residual: float = 0.5, discard: float = 0.0, **more: Any) -> TokenMap:
+    """Attention multiplied through all layers, with the residual stream; see :func:`vitscope.methods.rollout.rollout`."""
+    from vitscope.methods.rollout import rollout as method
+
+    return method(trace, fuse=fuse, residual=residual, discard=discard, **more)
+
+
+def gradient_rollout(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """Rollout of gradient-weighted attention; see :mod:`vitscope.methods`."""
+    return _by_name("gradient-rollout", trace, target=target, **more)
+
+
+def relevance(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """Generic relevance (Chefer et al., ICCV 2021); see :mod:`vitscope.methods.relevance`."""
+    return _by_name("relevance", trace, target=target, **more)
+
+
+def grad_cam(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """Grad-CAM at a block; see :mod:`vitscope.methods`."""
+    return _by_name("grad-cam", trace, target=target, **more)
+
+
+def legrad(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """LeGrad (ICCV 2025); see :mod:`vitscope.methods.legrad`."""
+    return _by_name("legrad", trace, target=target, **more)
+
+
+def integrated_gradients(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """Integrated gradients through captum; see :mod:`vitscope.methods`."""
+    return _by_name("integrated-gradients", trace, target=target, **more)
+
+
+def occlusion(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
+    """What the score loses when patches are dropped; see :mod:`vitscope.methods.occlusion`."""
+    return _by_name("occlusion", trace, target=target, **more)
+
+
+def check(trace: Trace, maps: TokenMap | Sequence[TokenMap], *, seed: int = 0) -> list[TokenMap]:
+    """The same maps with their trust figures in ``meta["trust"]``; see :mod:`vitscope.trust`."""
+    from vitscope.core.maps import TokenMap as Map
+    from vitscope.trust import check as check_one
+
+    return [check_one(trace, m, seed=seed) for m in ([maps] if isinstance(maps, Map) else maps)]
+
+
+def _by_name(name: str, trace: Trace, **options: Any) -> TokenMap:
+    from vitscope.methods import METHODS
+
+    return METHODS[name].run(trace, **options)
+
+
+def _path(path: str | Path) -> Path:
+    return Path(path)

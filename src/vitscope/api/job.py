@@ -1,0 +1,260 @@
+"""One command's work from arguments to files: read, load, explain, write, say where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitscope.api.explanation import Explanation, Options, explain
+from vitscope.api.progress import progress
+from vitscope.core.files import write_atomically
+from vitscope.errors import ArgumentError, MissingExtra, OutputError
+
+if TYPE_CHECKING:
+    from vitscope.core.sample import Sample
+    from vitscope.models.loaded import LoadedModel
+
+#: Photos that go through the model together.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ``vitscope explain``.
+
+    Attributes:
+        given: what :func:`vitscope.load` takes besides the reference.
+        methods: public names; empty for the defaults (for one NPZ: relevance, or rollout for a model without class scores).
+        out: where to write; None: beside where the command runs, named after the first photo.
+    """
+
+    photos: tuple[Path, ...]
+    model: str
+    given: dict[str, Any]
+    methods: tuple[str, ...]
+    options: Options
+    out: Path | None
+    threads: int | None
+    quiet: bool
+
+
+def run(job: Job) -> list[Path]:
+    """Do the job; returns the files written."""
+    out = job.out or Path(f"{job.photos[0].stem or 'photo'}.vitscope.html")
+    check_output(out)
+    _check_choice(job, out)
+    with progress(quiet=job.quiet) as tell:
+        tell("reading photos")
+        samples = _read(job.photos)
+        model = _load(job.model, job.given, job.threads, tell)
+        methods = job.methods or (_one_method(model) if _kind(out) == ".npz" else ())
+        done = [
+            explain(samples[at : at + BATCH], model, methods, job.options, tell=lambda words, at=at: tell(_of(words, at, len(samples))))
+            for at in range(0, len(samples), BATCH)
+        ]
+        tell("writing")
+        written = write(done, out)
+    if not job.quiet:
+        _say_answers(done)
+        sys.stdout.write("".join(f"{path}\n" for path in written))
+    return written
+
+
+def demo(out: Path, *, threads: int | None, quiet: bool) -> list[Path]:
+    """The main job on the built-in model and a photo everybody with scikit-image has."""
+    options = Options(check=True)
+    job = Job((_chelsea(),), "builtin:photos", {}, (), options, out, threads, quiet)
+    written = run(job)
+    if not quiet:
+        sys.stdout.write(f"Open this report in a browser: {written[0].resolve().as_uri()}\n")
+    return written
+
+
+def inspect(ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None, threads: int | None, quiet: bool) -> None:
+    """Describe a model: layout, attention calls, methods, proofs."""
+    from vitscope.api.describe import as_text
+
+    if out is not None:
+        check_output(out)
+    with progress(quiet=quiet) as tell:
+        model = _load(ref, given, threads, tell)
+        tell("proving the capture")
+        found = model.describe()
+    text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    if out is not None:
+        write_atomically(out, text.encode())
+    if as_json:
+        sys.stdout.write(text)
+    elif not quiet:
+        sys.stdout.write(as_text(found))
+
+
+def check_output(out: Path) -> None:
+    """Refuse an output that cannot be written before any work is done.
+
+    Raises:
+        OutputError: the folder is missing, is a file, or may not be written to.
+        ArgumentError: an ending that no command writes.
+    """
+    if _kind(out) == "":
+        folder = out if out.exists() else out.parent
+    else:
+        folder = out.parent
+        if out.is_dir():
+            raise OutputError(f"{out} is a folder", expected="a file name", where="--out")
+    if not folder.is_dir():
+        raise OutputError(f"no folder {folder}", expected="an existing folder", where="--out", todo=f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"folder {folder} is not writable", where="--out", todo="choose another folder")
+
+
+def write(done: Sequence[Explanation], out: Path) -> list[Path]:
+    """Write what ``out`` asks for; after an error no file of this call is left."""
+    from vitscope.api.views import views_of
+    from vitscope.api.write import figure, save
+
+    if _kind(out) == ".npz":
+        return [save(done[0].trace, done[0].maps[0], out)]
+    if _kind(out) == ".png":
+        return [figure(done[0].trace, done[0].maps, out)]
+    from vitscope.web.report import write_report
+
+    if _kind(out) == ".html":
+        return [Path(write_report([view for one in done for view in views_of(one.trace, one.maps)], out))]
+    return _write_folder(done, out)
+
+
+def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
+    """A report of all, and one NPZ and one PNG for each photo and method."""
+    from vitscope.api.views import views_of
+    from vitscope.api.write import figure, save
+    from vitscope.web.report import write_report
+
+    with _undo_on_error(out) as written:
+        taken: set[str] = set()
+        for one in done:
+            for picture, sample in enumerate(one.trace.samples):
+                stem = _free_name(sample.id, taken)
+                for number, token_map in enumerate(one.maps):
+                    same = sum(other.method == token_map.method for other in one.maps[:number])
+                    name = f"{stem}.{token_map.method}" + (f".{same + 1}" if same else "")
+                    written.append(save(one.trace, token_map, out / f"{name}.npz", picture=picture))
+                if find_spec("matplotlib") is not None:
+                    from vitscope.figures import write_png
+
+                    written.append(Path(write_png(views_of(one.trace, one.maps, pictures=[picture])[0], out / f"{stem}.png")))
+        views = [view for one in done for view in views_of(one.trace, one.maps)]
+        written.append(Path(write_report(views, out / "report.html")))
+    del figure
+    return written
+
+
+@contextmanager
+def _undo_on_error(out: Path) -> Iterator[list[Path]]:
+    """A list of files written; an exception removes them, and the folder where it was made for them."""
+    made = not out.exists()
+    out.mkdir(exist_ok=True)
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if made:
+            out.rmdir()
+        raise
+
+
+def _kind(out: Path) -> str:
+    """".html", ".png", ".npz", or "" for a folder."""
+    ending = out.suffix.lower()
+    if ending in ("", ".html", ".png", ".npz") and not (ending and out.is_dir()):
+        return ending
+    if out.is_dir():
+        return ""
+    raise ArgumentError(f"--out {out}", expected="a name ending in .html, .png or .npz, or a folder")
+
+
+def _check_choice(job: Job, out: Path) -> None:
+    """One photo and one method for an NPZ, one photo for a PNG; nothing twice."""
+    if _kind(out) == ".npz" and (len(job.photos) > 1 or len(job.methods) > 1):
+        raise ArgumentError(
+            f"{len(job.photos)} photos and {len(job.methods)} methods for {out.name}", expected="one of each for one .npz", todo="give --out a folder"
+        )
+    if _kind(out) == ".png" and len(job.photos) > 1:
+        raise ArgumentError(f"{len(job.photos)} photos for {out.name}", expected="one photo for one .png", todo="give --out a folder")
+    from vitscope.methods import METHODS
+
+    for name in job.methods:
+        if name not in METHODS:
+            raise ArgumentError(f"unknown method {name!r}", expected=", ".join(METHODS), where="--method")
+
+
+def _read(photos: Sequence[Path]) -> list[Sample]:
+    from vitscope.inputs.images import read_sample
+
+    return [read_sample(path) for path in photos]
+
+
+def _load(ref: str, given: dict[str, Any], threads: int | None, tell: Callable[[str], None]) -> LoadedModel:
+    import torch
+
+    from vitscope.api import load
+
+    if threads:
+        torch.set_num_threads(threads)
+    tell(f"loading {ref}")
+    return load(ref, **given)
+
+
+def _one_method(model: LoadedModel) -> tuple[str]:
+    return ("relevance",) if model.labels else ("rollout",)
+
+
+def _of(words: str, at: int, total: int) -> str:
+    return words if total <= BATCH else f"photos {at + 1}–{min(at + BATCH, total)} of {total}: {words}"
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """A file name nobody else of this run has."""
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _say_answers(done: Sequence[Explanation]) -> None:
+    for one in done:
+        for picture, sample in enumerate(one.trace.samples):
+            if one.trace.logits is not None:
+                top = ", ".join(f"{label} {probability:.1%}" for label, probability in one.trace.top(3, picture))
+                sys.stdout.write(f"{sample.id}: {top}\n")
+            for note in sample.notes:
+                sys.stdout.write(f"  note: {note}\n")
+        for token_map in one.maps:
+            for single in token_map:
+                sentence = dict(single.meta.get("trust") or {}).get("sentence", "")  # type: ignore[call-overload]
+                if sentence:
+                    sys.stdout.write(f"  {single.method}: {sentence}\n")
+
+
+def _chelsea() -> Path:
+    """The cat photo inside scikit-image (CC0), read from its installed files."""
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        raise MissingExtra("scikit-image", "demo", purpose="the demonstration photo")
+    path = Path(found.origin).parent / "data" / "chelsea.png"
+    if not path.exists():
+        raise ArgumentError(f"no {path}", expected="the photo that comes inside scikit-image", todo="give a photo: vitscope explain PHOTO")
+    return path
+
+
+__all__ = ["Job", "check_output", "demo", "inspect", "replace", "run", "write"]

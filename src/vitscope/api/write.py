@@ -1,0 +1,112 @@
+"""What a run leaves on disk: one offline report, one picture, or arrays for other programs; each file is there in full or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitscope.api.views import views_of
+from vitscope.core.files import write_atomically
+from vitscope.core.maps import TokenMap
+from vitscope.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from vitscope.trace import Trace
+
+
+def report(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) -> Path:
+    """Write one offline HTML file: the photo, what the model was fed, its answer, the maps and how far to trust them.
+
+    Args:
+        trace: of one photo or a batch.
+        maps: maps of that trace (each over the whole batch); see :func:`vitscope.check` for trust figures beside them.
+        path: the file to write.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from vitscope.web.report import write_report
+
+    return Path(write_report(views_of(trace, _listed(maps)), Path(path)))
+
+
+def figure(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) -> Path:
+    """Write one PNG of one photo with its maps side by side, colour bars and raw units.
+
+    Raises:
+        ArgumentError: a batch of several photos.
+        MissingExtra: matplotlib is not installed.
+    """
+    from vitscope.figures import write_png
+
+    if len(trace) != 1:
+        raise ArgumentError(f"a batch of {len(trace)} photos", expected="one photo for one PNG", where=str(path), todo="give a folder instead")
+    return Path(write_png(views_of(trace, _listed(maps))[0], Path(path)))
+
+
+def save(trace: Trace, token_map: TokenMap, path: str | Path, *, picture: int = 0) -> Path:
+    """Write one map of one photo as NPZ for other programs.
+
+    Shapes:
+        ``grid`` float32 ``[gh, gw]``, ``tokens`` float32 ``[n]``, ``image_map`` float32 ``[H, W]`` (NaN = not seen),
+        ``meta`` JSON text (see :func:`meta_of`).
+    """
+    one = token_map[picture]
+    buffer = io.BytesIO()
+    meta = json.dumps(meta_of(trace, one, picture), ensure_ascii=False, sort_keys=True, default=_plain)
+    np.savez_compressed(buffer, grid=one.grid, tokens=one.tokens, image_map=one.on_image(), meta=np.array(meta))
+    return write_atomically(Path(path), buffer.getvalue())
+
+
+def meta_of(trace: Trace, one: TokenMap, picture: int) -> dict[str, object]:
+    """Everything about one map that is not an array, as plain values."""
+    import vitscope
+
+    top = trace.top(5, picture) if trace.logits is not None else []
+    sample, placement = trace.samples[picture], one.placement
+    return {
+        "model": one.provenance.model,
+        "version": vitscope.__version__,
+        "labels": [label for label, _ in top],
+        "probabilities": [probability for _, probability in top],
+        "top": [[label, probability] for label, probability in top],
+        "method": one.method,
+        "parameters": one.parameters,
+        "layer": one.layer,
+        "head": one.head,
+        "query": one.query,
+        "target": one.target[0] if one.target else "",
+        "unit": one.unit,
+        "signed": one.signed,
+        "notes": [*sample.notes, *one.notes],
+        "hidden_mass": one.hidden_mass(),
+        "photo": {"id": sample.id, "size": list(sample.size), "sha256": sample.digest, "exif": sample.exif},
+        "placement": {
+            "input_size": list(placement.input_size),
+            "scale": list(placement.scale),
+            "offset": list(placement.offset),
+            "seen": list(placement.seen),
+            "seen_share": placement.seen_share,
+        },
+        "layout": one.layout.as_dict(),
+        "provenance": one.provenance.as_dict(),
+        **one.meta,
+    }
+
+
+def _listed(maps: Sequence[TokenMap] | TokenMap) -> list[TokenMap]:
+    return [maps] if isinstance(maps, TokenMap) else list(maps)
+
+
+def _plain(value: object) -> object:
+    """numpy scalars and arrays as JSON values."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in meta is not a plain value")

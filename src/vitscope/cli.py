@@ -1,0 +1,144 @@
+"""The command line: arguments only. What a command does is in :mod:`vitscope.api`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitscope.errors import ArgumentError, VitscopeError
+
+app = typer.Typer(
+    name="vitscope",
+    help="See a vision transformer's way from data to decision.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Photos = Annotated[list[Path], typer.Argument(help="One photo or several.", metavar="IMAGE...", show_default=False)]
+Ref = Annotated[str, typer.Option("--model", help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")]
+Weights = Annotated[Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line.", metavar="FILE")]
+InputSize = Annotated[str | None, typer.Option("--input-size", help="Feed the model this many pixels: 448 or 448x672 (height x width).", metavar="H[xW]")]
+Out = Annotated[Path | None, typer.Option("--out", help="FILE.html (report), FILE.png, FILE.npz, or a folder for one file each.", metavar="FILE|DIR")]
+Seed = Annotated[int, typer.Option("--seed", help="For everything random.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")]
+Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all).", min=1)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary: only errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+
+
+@app.command()
+def explain(
+    photos: Photos,
+    model: Ref = "builtin:photos",
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="One of the methods; give it several times for several.", metavar="NAME")] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
+    head: Annotated[str, typer.Option("--head", help="A head number, mean, max or min.")] = "mean",
+    query: Annotated[str, typer.Option("--query", help="pooled (what the head reads), cls, or a patch as ROW,COLUMN.")] = "pooled",
+    target: Annotated[str | None, typer.Option("--target", help="Label or number to explain (default: the top prediction).")] = None,
+    against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
+    fuse: Annotated[str, typer.Option("--fuse", help="Rollout: heads fused by mean, max or min.")] = "mean",
+    residual: Annotated[float, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1.")] = 0.5,
+    discard: Annotated[float, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out.")] = 0.0,
+    check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Where the model looked and what spoke for its answer, drawn on the photo."""
+    from vitscope.api.explanation import Options
+    from vitscope.api.job import Job, run
+
+    options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet))
+
+
+@app.command()
+def demo(out: Out = None, threads: Threads = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """The main job on the built-in model and the cat photo inside scikit-image; prints where the report is."""
+    from vitscope.api.job import demo as run_demo
+
+    run_demo(out or Path("vitscope-demo.html"), threads=threads, quiet=quiet)
+
+
+@app.command()
+def inspect(
+    ref: Annotated[str, typer.Argument(help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")],
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on standard output.")] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What each token is, which attention calls there are, what can be computed, and whether the capture is proven."""
+    from vitscope.api.job import inspect as run_inspect
+
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    run_inspect(ref, given, as_json=as_json, out=out, threads=threads, quiet=quiet)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+    """See a vision transformer's way from data to decision."""
+    if show:
+        import vitscope
+
+        typer.echo(vitscope.__version__)
+        raise typer.Exit
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """"448" or "448x672" to (height, width)."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ArgumentError(f"--input-size {text!r}", expected="448 or 448x672 (height x width)")
+    return int(parts[0]), int(parts[-1])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program; an error is one line on stderr and an exit code: 1 the work failed, 2 wrong arguments or input."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    try:
+        app(args=words, prog_name="vitscope", standalone_mode=True)
+    except VitscopeError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing half-written was left", 130)
+    except MemoryError:
+        _fail("out of memory; give fewer photos at once or a smaller --input-size", 1)
+    except Exception as error:  # noqa: BLE001 - the last place before the user: a traceback helps nobody who did not ask for one
+        if debug:
+            raise
+        _fail(f"{type(error).__name__}: {error} (a fault of vitscope; run again with --debug and report it)", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write("vitscope: " + " ".join(message.split()) + "\n")
+    sys.exit(code)
+
+
