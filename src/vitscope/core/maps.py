@@ -12,7 +12,7 @@ from vitscope.core.drawing import draw_on_photo
 from vitscope.core.layout import Kind, TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
-from vitscope.errors import ArgumentError
+from vitscope.errors import ArgumentError, ProofError
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class TokenMap:
         unit: what a value is, e.g. "attention weight (row sums to 1)", "logit change when hidden".
         signed: True where negative values mean evidence against.
         notes: sentences a reader must see beside the map ("mean of two read-outs …", "uninformative: …").
-        meta: extra plain values (trust figures, error estimates).
+        meta: extra plain values (trust figures, error estimates); a tuple holds one for each picture of the batch.
+        picture_notes: notes on single pictures, a tuple for each picture of the batch; they join ``notes`` when one picture is taken.
     """
 
     values: NDArray[np.floating]
@@ -49,6 +50,18 @@ class TokenMap:
     signed: bool = False
     notes: tuple[str, ...] = ()
     meta: dict[str, object] = field(default_factory=dict)
+    picture_notes: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.placements), self.layout.n):
+            raise ProofError(
+                f"values {self.values.shape} for {len(self.placements)} pictures of {self.layout.n} tokens",
+                expected=f"({len(self.placements)}, {self.layout.n})",
+                where=f"{self.method} map",
+            )
+        if len(self) == 1 and self.picture_notes:
+            object.__setattr__(self, "notes", self.notes + self.picture_notes[0])
+            object.__setattr__(self, "picture_notes", ())
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -63,6 +76,8 @@ class TokenMap:
             placements=self.placements[i : i + 1],
             target=self.target[i : i + 1],
             provenance=replace(self.provenance, samples=self.provenance.samples[i : i + 1]),
+            meta={key: value[i] if isinstance(value, tuple) and len(value) == len(self) else value for key, value in self.meta.items()},
+            picture_notes=self.picture_notes[i : i + 1],
         )
 
     def __iter__(self) -> Iterator[TokenMap]:
@@ -98,14 +113,24 @@ class TokenMap:
 
         Units: shares 0..1 by kind ("cls", "register", "distill", "padding" …); an all-zero map gives zeros.
         """
-        values = np.abs(np.nan_to_num(np.asarray(self._one(), dtype=np.float64)))
+        values = np.asarray(self._one(), dtype=np.float64)
+        values = np.where(np.isfinite(values), np.abs(values), 0.0)
         total = float(values.sum()) or 1.0
         shares = {
             kind.name.lower(): float(values[self.layout.where(kind)].sum()) / total
             for kind in Kind
             if kind != Kind.PATCH and len(self.layout.where(kind))
         }
-        gh, gw = self.layout.grid
-        padded = np.array([[self.placement.padded_share(self.layout.patch_box(y, x)) for x in range(gw)] for y in range(gh)])
+        padded = self._padded()
         on_padding = float((self.layout.to_grid(values) * padded).sum()) / total
         return {**shares, "padding": on_padding} if padded.max() > 1e-9 else shares
+
+    def _padded(self) -> NDArray[np.float64]:
+        """Share of each patch that is padding, ``[gh, gw]``; patches and content are boxes, so rows and columns are found apart."""
+        inside = []
+        for axis in (0, 1):
+            start = self.layout.origin[axis] + np.arange(self.layout.grid[axis]) * self.layout.stride[axis]
+            low, high = self.placement.content[axis], self.placement.content[axis + 2]
+            overlap = np.minimum(start + self.layout.patch[axis], high) - np.maximum(start, low)
+            inside.append(np.maximum(overlap, 0.0) / self.layout.patch[axis])
+        return 1.0 - np.outer(inside[0], inside[1])

@@ -1,0 +1,89 @@
+"""Attention of one layer: where one query looked."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.errors import ArgumentError
+from vitscope.methods.fusion import fuse_heads, push, require_global
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.starts import Query, Start, start_of
+from vitscope.trace import AttentionCall, Trace
+
+METHOD = "attention"
+
+
+def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> TokenMap:
+    """The attention row of a query in one block.
+
+    Formula:
+        ``map = w · F``, ``F`` = head ``h``, or the mean, maximum or minimum over heads of ``A_l``; ``w`` = the query: one-hot for a token,
+        the read-out weights for "pooled" (CLS: its row; mean pooling: the mean of the patches' rows). Where the head pools by attention,
+        "pooled" is the pool's own row at the last layer, and that row (mean over the pool's heads) times ``A_l`` before it.
+
+    Shapes:
+        values ``[b, n]``.
+
+    Units:
+        attention weight; a row sums to 1 (not for max and min).
+
+    Raises:
+        ArgumentError: layer, head, query or start out of range.
+    """
+    begin = start_of(trace, query, start)
+    number = _layer_number(trace, layer)
+    values, call = _row(trace, begin, number, head)
+    fused = head in ("max", "min")
+    said = Said(
+        method=METHOD,
+        unit=f"attention weight ({head} over heads)" if fused else "attention weight (row sums to 1)",
+        parameters={"start": begin.name, "call": call.path},
+        layer=number,
+        head=str(head),
+        query=begin.query,
+        notes=begin.notes,
+    )
+    return token_map(trace, to_array(values), said)
+
+
+def attention_by_layer(trace: Trace, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> list[Tensor]:
+    """The row of every block, first block first: ``L`` tensors ``[b, n]``."""
+    begin = start_of(trace, query, start)
+    return [_row(trace, begin, number, head)[0] for number in range(len(trace.blocks))]
+
+
+def _layer_number(trace: Trace, layer: int) -> int:
+    trace.block(layer)  # raises with the valid range
+    return layer % len(trace.blocks)
+
+
+def _row(trace: Trace, begin: Start, layer: int, head: int | str) -> tuple[Tensor, AttentionCall]:
+    """The fused row, and the call it was read from."""
+    if begin.weights is None:
+        (pool,) = begin.pool
+        ones = pool.out.new_ones(len(trace), 1)
+        if layer == len(trace.blocks) - 1:
+            return _fused_row(pool, ones, head), pool
+        weights = pool.vecmat(ones).mean(dim=1)
+    else:
+        weights = begin.weights
+    call = trace.block(layer)
+    require_global(trace, (call,))
+    return _fused_row(call, weights, head), call
+
+
+def _fused_row(call: AttentionCall, weights: Tensor, head: int | str) -> Tensor:
+    """``w · F``, heads fused entry by entry before the row is read."""
+    if head == "mean":
+        return call.vecmat(weights).mean(dim=1)
+    if head in ("max", "min"):
+        return push(call, weights, lambda at: fuse_heads(call.rows(at), str(head)))
+    return call.vecmat(weights)[:, _head_number(call, head)]
+
+
+def _head_number(call: AttentionCall, head: int | str) -> int:
+    text = str(head).strip()
+    if isinstance(head, bool) or not text.isdecimal() or int(text) >= call.heads:
+        raise ArgumentError(f"head {head!r}", expected=f"0 to {call.heads - 1}, mean, max or min", where="head")
+    return int(text)

@@ -1,0 +1,99 @@
+"""Heads to one matrix, row block by row block: fuse, discard, normalise, and the one product every method is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from vitscope.core.layout import Kind, TokenLayout
+from vitscope.errors import ArgumentError, MethodError
+from vitscope.trace import AttentionCall, Trace
+
+Fuse = Literal["mean", "max", "min"]
+
+#: Rows ``[b, m, nk]`` of a fused matrix for query indices ``[m]``.
+RowsOf = Callable[[Tensor], Tensor]
+
+
+def check_fuse(fuse: str) -> None:
+    """Raises ArgumentError for an unknown head fusion."""
+    if fuse not in get_args(Fuse):
+        raise ArgumentError(f"fuse {fuse!r}", expected="mean, max or min", where="fuse")
+
+
+def check_share(value: float, name: str, *, below_one: bool = False) -> None:
+    """Raises ArgumentError for a share outside 0..1 (1 excluded where that would leave nothing)."""
+    if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
+        raise ArgumentError(f"{name} {value}", expected="0 up to, not including, 1" if below_one else "0 to 1", where=name)
+
+
+def fuse_heads(rows: Tensor, fuse: str) -> Tensor:
+    """Rows of all heads ``[b, h, m, n]`` to rows of one matrix ``[b, m, n]``."""
+    if fuse == "mean":
+        return rows.mean(dim=1)
+    return rows.amax(dim=1) if fuse == "max" else rows.amin(dim=1)
+
+
+def discard_low(rows: Tensor, share: float, columns: Tensor) -> Tensor:
+    """Set the lowest ``⌊share · P⌋`` of the ``P`` patch columns of every row to zero; prefix columns are never touched.
+
+    The cut is per row. Values equal to the smallest one kept are kept too, so a constant row stays whole.
+
+    Shapes:
+        rows: ``[b, m, n]``, changed in place; columns: patch columns ``[P]``.
+    """
+    count = int(share * len(columns) + 1e-9)
+    if count == 0:
+        return rows
+    patches = rows[..., columns]
+    lowest_kept = patches.kthvalue(count + 1, dim=-1, keepdim=True).values
+    rows[..., columns] = patches.masked_fill_(patches < lowest_kept, 0.0)
+    return rows
+
+
+def normalise_rows(rows: Tensor) -> Tensor:
+    """Rows that sum to one; an empty row stays empty."""
+    total = rows.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, rows / total.clamp_min(torch.finfo(rows.dtype).tiny), rows)
+
+
+def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf) -> Tensor:
+    """``vector · F`` for a matrix ``F`` given in row blocks, thrown away block by block; rows without weight are not computed.
+
+    Shapes:
+        vector: ``[b, nq]``; returns ``[b, nk]``.
+    """
+    out = torch.zeros(vector.shape[0], call.keys, dtype=call.dtype, device=call.out.device)
+    used = (vector != 0).any(dim=0)
+    for at in call.blocks():
+        live = at[used[at]]
+        if len(live):
+            out += (vector[:, None, live].to(call.dtype) @ rows_of(live))[:, 0]
+    return out
+
+
+def patch_columns(layout: TokenLayout, call: AttentionCall) -> Tensor:
+    """Token indices of the patches, on the call's device."""
+    return torch.as_tensor((layout.kinds == Kind.PATCH).nonzero()[0], device=call.out.device)
+
+
+def require_global(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:
+    """Every block must mix all tokens of the layout.
+
+    Raises:
+        MethodError: no block calls, or one over windows or another number of tokens.
+    """
+    if not calls:
+        raise MethodError("no attention call belongs to a block of this model", where=trace.provenance.model, todo="see `vitscope inspect`")
+    n, b = trace.layout.n, len(trace)
+    for call in calls:
+        if (call.queries, call.keys, call.out.shape[0]) != (n, n, b):
+            raise MethodError(
+                f"{call.queries} queries over {call.keys} keys for a batch of {call.out.shape[0]}",
+                expected=f"{n} over {n} for {b} pictures: attention over all tokens of the layout in every block",
+                where=call.path,
+                todo="use grad-cam, integrated-gradients or occlusion",
+            )

@@ -1,0 +1,74 @@
+"""Rollout of gradient-weighted attention."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.methods.fusion import check_share, discard_low, normalise_rows, patch_columns, push, require_global
+from vitscope.methods.relevance import NEEDS, weighted_rows
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.starts import start_of
+from vitscope.trace import AttentionCall, Trace
+
+METHOD = "gradient-rollout"
+
+
+def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5, discard: float = 0.0, start: int = 0) -> TokenMap:
+    """Rollout over the attention that raised the target's score.
+
+    Formula:
+        ``map = w · Â_{L−1} … Â_0``, ``Â = (1 − r)·F + r·I``, ``F = mean_h (∂s/∂A_h ⊙ A_h)⁺``, the lowest share of each row's patch
+        columns discarded, rows normalised where they are not empty (an empty row keeps only ``r`` of its mass: nothing in it helped).
+
+    Shapes:
+        values ``[b, n]``.
+
+    Units:
+        share of the read-out's mass; sums to at most 1.
+
+    Raises:
+        ArgumentError: residual, discard or start out of range.
+        MethodError: no class scores, or a block that does not attend over all tokens.
+
+    Source:
+        J. Gildenblat, "vit-explain", 2020 (gradient attention rollout); gradients are paired with their own layer, and heads are
+        averaged after the product is cut at zero, as in Chefer et al., ICCV 2021, eq. 5.
+    """
+    aim = trace.resolve(target)
+    begin = start_of(trace, "pooled", start)
+    values = gradient_rollout_by_layer(trace, aim, residual, discard, start)[0]
+    said = Said(
+        method=METHOD,
+        unit="share of gradient-weighted attention (sums to at most 1)",
+        parameters={"residual": residual, "discard": discard, "start": begin.name},
+        query=begin.query,
+        target=aim.names,
+        notes=begin.notes,
+    )
+    return token_map(trace, to_array(values), said)
+
+
+def gradient_rollout_by_layer(
+    trace: Trace, target: object = None, residual: float = 0.5, discard: float = 0.0, start: int = 0
+) -> list[Tensor]:
+    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself."""
+    check_share(residual, "residual")
+    check_share(discard, "discard", below_one=True)
+    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    require_global(seen, seen.blocks)
+    begin = start_of(seen, "pooled", start)
+    vector = begin.weights
+    if vector is None:
+        (pool,) = begin.pool
+        vector = _through(seen, pool, pool.out.new_ones(len(seen), 1), discard)
+    steps: list[Tensor] = []
+    for call in reversed(seen.blocks):
+        vector = (1.0 - residual) * _through(seen, call, vector, discard) + residual * vector
+        steps.append(vector)
+    return steps[::-1]
+
+
+def _through(trace: Trace, call: AttentionCall, vector: Tensor, discard: float) -> Tensor:
+    columns = patch_columns(trace.layout, call)
+    return push(call, vector, lambda at: normalise_rows(discard_low(weighted_rows(call, at), discard, columns)))

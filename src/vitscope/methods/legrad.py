@@ -1,0 +1,67 @@
+"""LeGrad: every layer scored by itself, and the gradient of that score with respect to its attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.errors import MethodError
+from vitscope.methods.fusion import push, require_global
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.starts import start_of
+from vitscope.trace import AttentionCall, Needs, Trace
+
+METHOD = "legrad"
+NEEDS = Needs(layer_scores=True)
+
+
+def legrad(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
+    """Which patches each layer's attention would have to look at more to raise that layer's own score, averaged over layers.
+
+    Formula:
+        ``map = mean_l w · mean_h (∂s_l/∂A_l)⁺``; ``s_l`` = the model's head on layer ``l``'s pooled tokens; ``w`` = the read-out
+        weights. Where the head pools by attention, ``A_l`` is the pool's own attention on layer ``l``'s tokens.
+
+    Shapes:
+        values ``[b, n]``.
+
+    Units:
+        score points per unit of attention; not negative.
+
+    Raises:
+        MethodError: no class scores, or no layer scores for this model.
+
+    Source:
+        Bousselham et al., "LeGrad", ICCV 2025. All layers are averaged, as in the paper; no min-max at the end. The read-out row is used
+        where the paper averages all rows: for a model read at CLS only that row has a gradient, so the two differ by the factor ``n``.
+    """
+    aim = trace.resolve(target)
+    begin = start_of(trace, "pooled", start)
+    layers = legrad_by_layer(trace, aim, start)
+    said = Said(
+        method=METHOD,
+        unit="score points per unit of attention",
+        parameters={"start": begin.name, "layers": len(layers)},
+        query=begin.query,
+        target=aim.names,
+        notes=begin.notes,
+    )
+    return token_map(trace, to_array(torch.stack(layers).mean(dim=0)), said)
+
+
+def legrad_by_layer(trace: Trace, target: object = None, start: int = 0) -> list[Tensor]:
+    """Each layer's own map, first block first: ``L`` tensors ``[b, n]``."""
+    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    begin = start_of(seen, "pooled", start)
+    if begin.weights is None:
+        if len(seen.layer_pools) != len(seen.blocks):
+            raise MethodError(f"{len(seen.layer_pools)} layer scores", expected=f"one for each of {len(seen.blocks)} blocks", where=METHOD)
+        return [_row(pool, pool.out.new_ones(len(seen), 1)) for pool in seen.layer_pools]
+    require_global(seen, seen.blocks)
+    return [_row(call, begin.weights) for call in seen.blocks]
+
+
+def _row(call: AttentionCall, weights: Tensor) -> Tensor:
+    """``w · mean_h (∂s_l/∂A_l)⁺``."""
+    return push(call, weights, lambda at: call.grad_rows(at, of="layer").clamp_(min=0).mean(dim=1))

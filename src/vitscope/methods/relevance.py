@@ -1,0 +1,75 @@
+"""Gradient-weighted attention through all blocks: generic relevance, and gradient rollout beside it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.methods.fusion import push, require_global
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.starts import start_of
+from vitscope.trace import AttentionCall, Needs, Trace
+
+METHOD = "relevance"
+NEEDS = Needs(gradients=True)
+
+
+def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
+    """Which patches the target's score drew on, through every block's attention.
+
+    Formula:
+        ``Ē_l = mean_h (∂s/∂A_h ⊙ A_h)⁺``; ``R ← R + Ē_l R`` from ``R = I``; the map is the read-out's row of ``R``, computed as
+        ``v ← v + v Ē_l`` from the last block to the first. Where the head pools by attention ``v`` begins as the pool's own ``Ē`` row.
+
+    Shapes:
+        values ``[b, n]``.
+
+    Units:
+        gradient × attention, summed over all paths; not negative. The start's own weight (1 on CLS) is part of the row.
+
+    Raises:
+        MethodError: no class scores, or a block that does not attend over all tokens.
+
+    Source:
+        Chefer, Gur and Wolf, "Generic attention-model explainability", ICCV 2021, eqs. 5 and 6 (self-attention, encoder only).
+    """
+    aim = trace.resolve(target)
+    begin = start_of(trace, "pooled", start)
+    values = relevance_by_layer(trace, aim, start)[0]
+    said = Said(
+        method=METHOD,
+        unit="relevance (gradient × attention)",
+        parameters={"start": begin.name},
+        query=begin.query,
+        target=aim.names,
+        notes=begin.notes,
+    )
+    return token_map(trace, to_array(values), said)
+
+
+def relevance_by_layer(trace: Trace, target: object = None, start: int = 0) -> list[Tensor]:
+    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself."""
+    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    require_global(seen, seen.blocks)
+    vector = weighted_start(seen, start)
+    steps: list[Tensor] = []
+    for call in reversed(seen.blocks):
+        vector = vector + push(call, vector, partial(weighted_rows, call))
+        steps.append(vector)
+    return steps[::-1]
+
+
+def weighted_start(trace: Trace, start: int) -> Tensor:
+    """The read-out as weights ``[b, n]``; a pool's own gradient-weighted row where the head pools by attention."""
+    begin = start_of(trace, "pooled", start)
+    if begin.weights is not None:
+        return begin.weights
+    (pool,) = begin.pool
+    return push(pool, pool.out.new_ones(len(trace), 1), partial(weighted_rows, pool))
+
+
+def weighted_rows(call: AttentionCall, at: Tensor) -> Tensor:
+    """Rows of ``mean_h (∂s/∂A_h ⊙ A_h)⁺``, ``[b, m, nk]``."""
+    return call.rows(at).mul_(call.grad_rows(at)).clamp_(min=0).mean(dim=1)

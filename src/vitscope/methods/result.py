@@ -1,0 +1,68 @@
+"""From tensors to a TokenMap: one place that checks what leaves the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.errors import MethodError
+from vitscope.trace import Trace
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a map says about itself; the fields of :class:`~vitscope.core.maps.TokenMap` that only the method knows."""
+
+    method: str
+    unit: str
+    parameters: dict[str, object] = field(default_factory=dict)
+    layer: int | None = None
+    head: str = ""
+    query: str = ""
+    target: tuple[str, ...] = ()
+    signed: bool = False
+    notes: tuple[str, ...] = ()
+    picture_notes: tuple[tuple[str, ...], ...] = ()
+    meta: dict[str, object] = field(default_factory=dict)
+
+
+def to_array(values: Tensor) -> NDArray[np.floating]:
+    """A tensor as a float32 (float64 stays) array."""
+    wide = values if values.dtype == torch.float64 else values.float()
+    return np.asarray(wide.detach().cpu().numpy())
+
+
+def per_picture(values: Sequence[object]) -> object:
+    """Values of a batch as a map's ``meta`` holds them: a tuple with one for each picture, or the one picture's own."""
+    return tuple(values) if len(values) != 1 else values[0]
+
+
+def on_patches(trace: Trace, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Patch values ``[b, P]`` in raster order to token values ``[b, n]``; NaN on every other token."""
+    out = np.full((len(trace), trace.layout.n), np.nan, dtype=values.dtype)
+    out[:, trace.layout.patches] = values
+    return out
+
+
+def token_map(trace: Trace, values: NDArray[np.floating], said: Said) -> TokenMap:
+    """The map, after one last look.
+
+    Raises:
+        MethodError: a patch value that is not a finite number.
+    """
+    patches = values[..., trace.layout.patches]
+    bad = ~np.isfinite(patches)
+    if bad.any():
+        raise MethodError(
+            f"{int(bad.sum())} of {bad.size} patch values are not finite numbers",
+            expected="finite values",
+            where=said.method,
+            todo="check the model's weights, or run it in float32",
+        )
+    return TokenMap(values=values, layout=trace.layout, placements=trace.placements, provenance=trace.provenance, **vars(said))

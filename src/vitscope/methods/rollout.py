@@ -1,0 +1,78 @@
+"""Attention rollout, one row of it, without any N×N."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vitscope.core.maps import TokenMap
+from vitscope.methods.fusion import check_fuse, check_share, discard_low, fuse_heads, normalise_rows, patch_columns, push, require_global
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.starts import Query, start_of
+from vitscope.trace import AttentionCall, Trace
+
+METHOD = "rollout"
+
+
+def rollout(
+    trace: Trace, fuse: str = "mean", residual: float = 0.5, discard: float = 0.0, query: Query = "pooled", start: int = 0
+) -> TokenMap:
+    """Attention multiplied through all blocks: which patches could have reached the query.
+
+    Formula:
+        ``map = w · Â_{L−1} … Â_0``, ``Â = (1 − r)·F + r·I``; ``F`` = heads fused, then the lowest share of each row's patch columns
+        discarded, then rows normalised. ``w`` = the query's weights; a pool's own row (fused, discarded and normalised alike,
+        without residual) where the head pools by attention. Computed as a vector pushed from the last block to the first.
+
+    Shapes:
+        values ``[b, n]``.
+
+    Units:
+        share of the query's mass; sums to 1.
+
+    Raises:
+        ArgumentError: fuse, residual, discard, query or start out of range.
+        MethodError: a block that does not attend over all tokens.
+
+    Source:
+        Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, eq. 1 (r = 0.5). The discard ratio is of
+        common implementations, there over the whole matrix; here per row and never on prefix columns.
+    """
+    begin = start_of(trace, query, start)
+    values = rollout_by_layer(trace, fuse, residual, discard, query, start)[0]
+    said = Said(
+        method=METHOD,
+        unit="share of rolled-out attention (sums to 1)",
+        parameters={"fuse": fuse, "residual": residual, "discard": discard, "start": begin.name},
+        query=begin.query,
+        notes=begin.notes,
+    )
+    return token_map(trace, to_array(values), said)
+
+
+def rollout_by_layer(
+    trace: Trace, fuse: str = "mean", residual: float = 0.5, discard: float = 0.0, query: Query = "pooled", start: int = 0
+) -> list[Tensor]:
+    """How the row develops: entry ``l`` is ``w · Â_{L−1} … Â_l`` ``[b, n]``, so entry 0 is the rollout itself."""
+    check_fuse(fuse)
+    check_share(residual, "residual")
+    check_share(discard, "discard", below_one=True)
+    require_global(trace, trace.blocks)
+    begin = start_of(trace, query, start)
+    if begin.weights is None:
+        (pool,) = begin.pool
+        vector = through(trace, pool, pool.out.new_ones(len(trace), 1), fuse, discard)
+    else:
+        vector = begin.weights
+    steps: list[Tensor] = []
+    for call in reversed(trace.blocks):
+        vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector
+        steps.append(vector)
+    return steps[::-1]
+
+
+def through(trace: Trace, call: AttentionCall, vector: Tensor, fuse: str, discard: float) -> Tensor:
+    """``vector · F`` for one call, ``F`` with rows that sum to one."""
+    if fuse == "mean" and discard == 0.0:
+        return call.vecmat(vector).mean(dim=1)  # v · mean_h A_h = mean_h (v · A_h); rows sum to one already
+    columns = patch_columns(trace.layout, call)
+    return push(call, vector, lambda at: normalise_rows(discard_low(fuse_heads(call.rows(at), fuse), discard, columns)))
