@@ -66,7 +66,17 @@ class TokenLayout:
     source: str = "configuration"
 
     def __post_init__(self) -> None:
+        self._check_tokens()
+        for axis, name in enumerate(("down", "across")):
+            self._check_extent(axis, name)
+
+    def _check_tokens(self) -> None:
+        """Every cell of the grid is one token's, exactly once."""
         gh, gw = self.grid
+        if self.cells.shape != (len(self.kinds), 3):
+            raise ProofError(
+                f"cells {self.cells.shape} for {len(self.kinds)} tokens", expected=f"({len(self.kinds)}, 3)", where="token layout"
+            )
         patches = self.cells[self.kinds == Kind.PATCH]
         flat = patches[:, 1].astype(np.int64) * gw + patches[:, 2]
         inside = (patches[:, 1:] >= 0).all() and (patches[:, 1] < gh).all() and (patches[:, 2] < gw).all()
@@ -76,6 +86,18 @@ class TokenLayout:
                 expected=f"each of the {gh * gw} cells exactly once",
                 where="token layout",
                 todo="give the right patch size, input size and prefix tokens",
+            )
+
+    def _check_extent(self, axis: int, name: str) -> None:
+        """The last patch begins inside the input, and no further patch would fit behind it: else the patch size is not the real one."""
+        count, patch, stride, size = self.grid[axis], self.patch[axis], self.stride[axis], self.input_size[axis]
+        last = self.origin[axis] + (count - 1) * stride
+        if min(count, patch, stride) < 1 or last >= size or last + stride + patch <= size:
+            raise ProofError(
+                f"{count} patches of {patch} px, {stride} px apart, {name} an input of {size} px",
+                expected="patches that reach from edge to edge",
+                where="token layout",
+                todo="give the right patch size and input size",
             )
 
     @classmethod

@@ -53,13 +53,13 @@ class Placement:
     def of_photo(cls, size: tuple[int, int], *, exif: int = 1) -> Placement:
         """The identity on a photo of ``(H, W)`` pixels; later steps are chained onto it."""
         height, width = size
-        if height < 1 or width < 1:
-            raise ArgumentError(f"a photo of {height}×{width} pixels", expected="at least 1×1", where="placement")
+        _at_least_one_pixel(size, "photo")
         first = Step("decode", f"{width}×{height} px" + (f", EXIF orientation {exif} applied" if exif != 1 else ""), size)
         return cls(size, size, seen=(0.0, 0.0, float(height), float(width)), exif=exif, steps=(first,))
 
     def resize(self, size: tuple[int, int], *, detail: str = "") -> Placement:
         """Resize the current input to ``(h, w)``, corners on corners (half-pixel centres)."""
+        _at_least_one_pixel(size, "resize")
         (h, w), (h0, w0) = size, self.input_size
         fy, fx = h / h0, w / w0
         return replace(
@@ -72,12 +72,15 @@ class Placement:
 
     def crop(self, top: int, left: int, size: tuple[int, int], *, detail: str = "") -> Placement:
         """Keep ``size`` pixels from ``(top, left)``; a negative corner or a size beyond the edge pads (see :meth:`pad`)."""
+        _at_least_one_pixel(size, "crop")
         h, w = size
         h0, w0 = self.input_size
         y0, x0 = self.to_photo((max(top, 0), max(left, 0)))
         y1, x1 = self.to_photo((min(top + h, h0), min(left + w, w0)))
         a, b, c, d = self.seen
-        seen = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
+        # a crop that misses the picture leaves an empty box at its edge, never one turned inside out
+        a, b = min(max(a, y0), c), min(max(b, x0), d)
+        seen = (a, b, max(a, min(c, y1)), max(b, min(d, x1)))
         return replace(
             self,
             input_size=size,
@@ -87,7 +90,13 @@ class Placement:
         )
 
     def pad(self, top: int, left: int, bottom: int, right: int, *, detail: str = "") -> Placement:
-        """Add so many pixels on each side; they show nothing of the photo."""
+        """Add so many pixels on each side; they show nothing of the photo.
+
+        Raises:
+            ArgumentError: a negative number (to take pixels away is a crop).
+        """
+        if min(top, left, bottom, right) < 0:
+            raise ArgumentError(f"padding {top}, {left}, {bottom}, {right}", expected="no negative number", where="placement", todo="crop")
         h0, w0 = self.input_size
         size = (h0 + top + bottom, w0 + left + right)
         text = detail or f"{top} above, {bottom} below, {left} left, {right} right"
@@ -132,3 +141,8 @@ class Placement:
         y0, x0, y1, x1 = box
         inside = max(min(y1, c) - max(y0, a), 0.0) * max(min(x1, d) - max(x0, b), 0.0)
         return 1.0 - inside / max((y1 - y0) * (x1 - x0), 1e-12)
+
+
+def _at_least_one_pixel(size: tuple[int, int], step: str) -> None:
+    if size[0] < 1 or size[1] < 1:
+        raise ArgumentError(f"{step} of {size[0]}×{size[1]} pixels", expected="at least 1×1", where="placement")
