@@ -20,11 +20,19 @@ app = typer.Typer(
 )
 
 Photos = Annotated[list[Path], typer.Argument(help="One photo or several.", metavar="IMAGE...", show_default=False)]
-Ref = Annotated[str, typer.Option("--model", help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")]
+Ref = Annotated[
+    str, typer.Option("--model", help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")
+]
 Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line.", metavar="FILE")]
-InputSize = Annotated[str | None, typer.Option("--input-size", help="Feed the model this many pixels: 448 or 448x672 (height x width).", metavar="H[xW]")]
-Out = Annotated[Path | None, typer.Option("--out", help="FILE.html (report), FILE.png, FILE.npz, or a folder for one file each.", metavar="FILE|DIR")]
+InputSize = Annotated[
+    str | None, typer.Option("--input-size", help="Feed the model this many pixels: 448 or 448x672 (height x width).", metavar="H[xW]")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="FILE.html (report), FILE.png, FILE.npz, or a folder for one file each.", metavar="FILE|DIR")
+]
 Seed = Annotated[int, typer.Option("--seed", help="For everything random.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
@@ -40,7 +48,9 @@ def explain(
     weights: Weights = None,
     labels: Labels = None,
     input_size: InputSize = None,
-    method: Annotated[list[str] | None, typer.Option("--method", help="One of the methods; give it several times for several.", metavar="NAME")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="One of the methods; give it several times for several.", metavar="NAME")
+    ] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
     head: Annotated[str, typer.Option("--head", help="A head number, mean, max or min.")] = "mean",
     query: Annotated[str, typer.Option("--query", help="pooled (what the head reads), cls, or a patch as ROW,COLUMN.")] = "pooled",
@@ -77,7 +87,9 @@ def demo(out: Out = None, threads: Threads = None, quiet: Quiet = False, debug: 
 
 @app.command()
 def inspect(
-    ref: Annotated[str, typer.Argument(help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")],
+    ref: Annotated[
+        str, typer.Argument(help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")
+    ],
     weights: Weights = None,
     labels: Labels = None,
     input_size: InputSize = None,
@@ -108,7 +120,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    """"448" or "448x672" to (height, width)."""
+    """Read "448" or "448x672" as (height, width)."""
     if text is None:
         return None
     parts = text.lower().replace("×", "x").split("x")
@@ -131,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("stopped; nothing half-written was left", 130)
     except MemoryError:
         _fail("out of memory; give fewer photos at once or a smaller --input-size", 1)
-    except Exception as error:  # noqa: BLE001 - the last place before the user: a traceback helps nobody who did not ask for one
+    except Exception as error:  # the last place before the user: a traceback helps nobody who did not ask for one
         if debug:
             raise
         _fail(f"{type(error).__name__}: {error} (a fault of vitscope; run again with --debug and report it)", 1)
@@ -140,5 +152,3 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int) -> None:
     sys.stderr.write("vitscope: " + " ".join(message.split()) + "\n")
     sys.exit(code)
-
-

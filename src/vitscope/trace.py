@@ -37,12 +37,12 @@ class AttentionCall:
         weights: ``[b, h, nq, nk]`` only where the model wrote the attention out and q, k could not be followed; else None.
         grad_out: ``∂s/∂out`` where gradients were asked for.
         grad_weights: ``∂s/∂A``, only where ``weights`` is kept.
-        layer_grad: ``∂s_l/∂out`` where layer scores were asked for (LeGrad).
+        layer_grad: ``∂s_l/∂out`` where layer scores were asked for (LeGrad); layer_grad_weights: ``∂s_l/∂A``, where the heads are mixed.
 
     Attributes:
         path: dotted path of the module that made the call.
         block: block number 0..L−1; None for calls outside the blocks (attention pools).
-        kernel: what else is known ("flash refused" …), for people.
+        mixed: the model mixes the heads after the softmax (talking heads): then ``out ≠ A V``, and ``∂s/∂A`` is kept as it came.
     """
 
     path: str
@@ -59,6 +59,8 @@ class AttentionCall:
     grad_out: Tensor | None = None
     grad_weights: Tensor | None = None
     layer_grad: Tensor | None = None
+    layer_grad_weights: Tensor | None = None
+    mixed: bool = False
 
     @property
     def heads(self) -> int:
@@ -112,10 +114,11 @@ class AttentionCall:
             CaptureError: gradients were not asked for.
         """
         at = self._index(queries)
-        if of == "target" and self.grad_weights is not None:
-            return self.grad_weights[:, :, at].to(self.dtype)
+        whole = self.grad_weights if of == "target" else self.layer_grad_weights
+        if whole is not None:
+            return whole[:, :, at].to(self.dtype)
         grad = self.grad_out if of == "target" else self.layer_grad
-        if grad is None or self.v is None:
+        if grad is None or self.v is None or self.mixed:
             raise CaptureError("no gradients in this trace", expected=f"a trace with {of} gradients", where=self.path)
         return grad[:, :, at].to(self.dtype) @ self._grouped(self.v).to(self.dtype).transpose(-1, -2)
 
@@ -336,6 +339,10 @@ class Trace:
     def again(self, needs: Needs, target: Target | None = None, inputs: Inputs | None = None) -> Trace:
         """Run the model once more: other needs, another target, other pixels, without some tokens, or with re-drawn weights."""
         return self.rerun(needs, target, inputs or Inputs())
+
+    def targets(self) -> list[Target]:
+        """Every target that this trace holds gradients of."""
+        return [t for t in (self.target, *self._cache) if isinstance(t, Target)]
 
     def forget(self) -> Trace:
         """The same trace without what other runs left."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.explanation import Explanation, explain
@@ -11,6 +10,7 @@ from vitscope.api.write import figure, report, save
 
 if TYPE_CHECKING:
     from vitscope.core.maps import TokenMap
+    from vitscope.methods.starts import Query
     from vitscope.models.loaded import LoadedModel
     from vitscope.trace import Trace
 
@@ -39,8 +39,8 @@ def load(ref: object, **given: Any) -> LoadedModel:
     Args:
         ref: "builtin:photos", "hf:facebook/dinov2-small", "timm:vit_tiny_patch16_224", "torchvision:vit_b_16", "open_clip:ViT-B-32",
             a local folder, or an ``nn.Module``.
-        given: ``weights`` (a local checkpoint), ``labels`` (a file, one name a line, or a list), ``input_size``, ``device``, ``dtype``, ``seed``;
-            for a module of your own also ``mean``, ``std``, and where they cannot be measured ``patch`` and ``prefix``.
+        given: ``weights`` (a local checkpoint), ``labels`` (a file, one name a line, or a list), ``input_size``, ``device``, ``dtype``,
+            ``seed``; for a module of your own also ``mean``, ``std``, and where they cannot be measured ``patch`` and ``prefix``.
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit or needs unpickling.
@@ -51,7 +51,7 @@ def load(ref: object, **given: Any) -> LoadedModel:
     return load_model(ref, **given)
 
 
-def attention(trace: Trace, *, layer: int = -1, head: int | str = "mean", query: object = "pooled") -> TokenMap:
+def attention(trace: Trace, *, layer: int = -1, head: int | str = "mean", query: Query = "pooled") -> TokenMap:
     """Where one layer looks from a query token; see :func:`vitscope.methods.attention.attention`."""
     from vitscope.methods.attention import attention as method
 
@@ -107,7 +107,3 @@ def _by_name(name: str, trace: Trace, **options: Any) -> TokenMap:
     from vitscope.methods import METHODS
 
     return METHODS[name].run(trace, **options)
-
-
-def _path(path: str | Path) -> Path:
-    return Path(path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vitscope.core.maps import TokenMap
-from vitscope.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vitscope.models.loaded import LoadedModel
@@ -46,13 +45,10 @@ class Options:
         """The target as :meth:`vitscope.trace.Trace.resolve` takes it."""
         return self.target if self.against is None else (self.target, self.against)
 
-    def of(self, names: Sequence[str]) -> dict[str, object]:
-        """Those options a method names, without those left to its default."""
-        known = {
-            "layer": self.layer, "head": self.head, "query": self.query, "target": self.aim,
-            "fuse": self.fuse, "residual": self.residual, "discard": self.discard,
-        }  # fmt: skip
-        return {name: known[name] for name in names if name in known and not (name == "layer" and self.layer is None)}
+    def of(self, names: Collection[str]) -> dict[str, object]:
+        """Those settings a method names, without those left to its own default."""
+        own = ("layer", "head", "query", "fuse", "residual", "discard")
+        return {name: getattr(self, name) for name in own if name in names and not (name == "layer" and self.layer is None)}
 
 
 @dataclass(frozen=True)
@@ -78,28 +74,19 @@ def explain(
     Raises:
         ArgumentError: unknown method, label, layer, head or query.
     """
-    from vitscope.methods import METHODS, needs_of
+    from vitscope.methods.registry import find_method, needs_of
 
     chosen = options or Options()
     say = tell or (lambda _: None)
-    names = list(methods) or default_methods(model)
-    for name in names:
-        if name not in METHODS:
-            raise ArgumentError(f"unknown method {name!r}", expected=", ".join(METHODS), where="method")
+    names = [find_method(name).name for name in methods] or default_methods(model)
+    class_specific = any(find_method(name).class_specific for name in names)
     say("one pass through the model")
-    specific = any(METHODS[name].class_specific for name in names)
-    trace = model.trace(photos, needs=needs_of(names), target=chosen.aim if specific else None)
+    trace = model.trace(photos, needs=needs_of(names), target=chosen.aim if class_specific else None)
     maps: list[TokenMap] = []
     for name in names:
         say(name)
         maps += _maps_of(trace, name, chosen)
-    if chosen.check:
-        from vitscope.trust import check
-
-        for i, one in enumerate(maps):
-            say(f"how far to trust {one.method}")
-            maps[i] = check(trace, one, seed=chosen.seed)
-    return Explanation(trace, tuple(maps))
+    return Explanation(trace, tuple(_checked(trace, maps, chosen, say) if chosen.check else maps))
 
 
 def default_methods(model: LoadedModel) -> list[str]:
@@ -111,10 +98,22 @@ def default_methods(model: LoadedModel) -> list[str]:
 
 def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
     """One map, or one for each start where the head reads in several ways."""
-    from vitscope.methods import METHODS
+    from vitscope.methods.registry import explain as one_map
+    from vitscope.methods.registry import find_method
 
-    method = METHODS[name]
-    given = options.of(method.options)
-    starts = len(trace.layout.readouts) if "start" in method.options and options.query == "pooled" else 1
-    made = [method.run(trace, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
-    return [replace(one, notes=tuple(dict.fromkeys(one.notes))) for one in made]
+    taken = find_method(name).options
+    given = options.of(taken)
+    pooled = "query" not in taken or options.query == "pooled"
+    starts = len(trace.layout.readouts) if "start" in taken and pooled else 1
+    return [one_map(trace, name, options.aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
+
+
+def _checked(trace: Trace, maps: Sequence[TokenMap], options: Options, say: Tell) -> list[TokenMap]:
+    """The same maps with their trust figures."""
+    from vitscope.trust import check
+
+    done = []
+    for one in maps:
+        say(f"how far to trust {one.method}")
+        done.append(check(trace, one, seed=options.seed))
+    return done

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def run(job: Job) -> list[Path]:
         model = _load(job.model, job.given, job.threads, tell)
         methods = job.methods or (_one_method(model) if _kind(out) == ".npz" else ())
         done = [
-            explain(samples[at : at + BATCH], model, methods, job.options, tell=lambda words, at=at: tell(_of(words, at, len(samples))))
+            explain(samples[at : at + BATCH], model, methods, job.options, tell=_telling(tell, at, len(samples)))
             for at in range(0, len(samples), BATCH)
         ]
         tell("writing")
@@ -134,7 +134,7 @@ def write(done: Sequence[Explanation], out: Path) -> list[Path]:
 def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
     """A report of all, and one NPZ and one PNG for each photo and method."""
     from vitscope.api.views import views_of
-    from vitscope.api.write import figure, save
+    from vitscope.api.write import save
     from vitscope.web.report import write_report
 
     with _undo_on_error(out) as written:
@@ -152,7 +152,6 @@ def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
                     written.append(Path(write_png(views_of(one.trace, one.maps, pictures=[picture])[0], out / f"{stem}.png")))
         views = [view for one in done for view in views_of(one.trace, one.maps)]
         written.append(Path(write_report(views, out / "report.html")))
-    del figure
     return written
 
 
@@ -173,7 +172,7 @@ def _undo_on_error(out: Path) -> Iterator[list[Path]]:
 
 
 def _kind(out: Path) -> str:
-    """".html", ".png", ".npz", or "" for a folder."""
+    """Give ".html", ".png", ".npz", or "" for a folder."""
     ending = out.suffix.lower()
     if ending in ("", ".html", ".png", ".npz") and not (ending and out.is_dir()):
         return ending
@@ -186,15 +185,16 @@ def _check_choice(job: Job, out: Path) -> None:
     """One photo and one method for an NPZ, one photo for a PNG; nothing twice."""
     if _kind(out) == ".npz" and (len(job.photos) > 1 or len(job.methods) > 1):
         raise ArgumentError(
-            f"{len(job.photos)} photos and {len(job.methods)} methods for {out.name}", expected="one of each for one .npz", todo="give --out a folder"
+            f"{len(job.photos)} photos and {len(job.methods)} methods for {out.name}",
+            expected="one of each for one .npz",
+            todo="give --out a folder",
         )
     if _kind(out) == ".png" and len(job.photos) > 1:
         raise ArgumentError(f"{len(job.photos)} photos for {out.name}", expected="one photo for one .png", todo="give --out a folder")
-    from vitscope.methods import METHODS
+    from vitscope.methods.registry import find_method
 
     for name in job.methods:
-        if name not in METHODS:
-            raise ArgumentError(f"unknown method {name!r}", expected=", ".join(METHODS), where="--method")
+        find_method(name)
 
 
 def _read(photos: Sequence[Path]) -> list[Sample]:
@@ -218,8 +218,9 @@ def _one_method(model: LoadedModel) -> tuple[str]:
     return ("relevance",) if model.labels else ("rollout",)
 
 
-def _of(words: str, at: int, total: int) -> str:
-    return words if total <= BATCH else f"photos {at + 1}–{min(at + BATCH, total)} of {total}: {words}"
+def _telling(tell: Callable[[str], None], at: int, total: int) -> Callable[[str], None]:
+    """Progress words that say which photos they are about, where there are several batches."""
+    return tell if total <= BATCH else lambda words: tell(f"photos {at + 1}–{min(at + BATCH, total)} of {total}: {words}")
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
@@ -255,6 +256,3 @@ def _chelsea() -> Path:
     if not path.exists():
         raise ArgumentError(f"no {path}", expected="the photo that comes inside scikit-image", todo="give a photo: vitscope explain PHOTO")
     return path
-
-
-__all__ = ["Job", "check_output", "demo", "inspect", "replace", "run", "write"]

@@ -45,7 +45,9 @@ def figure(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) 
     from vitscope.figures import write_png
 
     if len(trace) != 1:
-        raise ArgumentError(f"a batch of {len(trace)} photos", expected="one photo for one PNG", where=str(path), todo="give a folder instead")
+        raise ArgumentError(
+            f"a batch of {len(trace)} photos", expected="one photo for one PNG", where=str(path), todo="give a folder instead"
+        )
     return Path(write_png(views_of(trace, _listed(maps))[0], Path(path)))
 
 
@@ -104,7 +106,7 @@ def _listed(maps: Sequence[TokenMap] | TokenMap) -> list[TokenMap]:
 
 
 def _plain(value: object) -> object:
-    """numpy scalars and arrays as JSON values."""
+    """Scalars and arrays as JSON values."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -1,0 +1,86 @@
+"""From a trace and its maps to Views: tensors become arrays here, and nowhere above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.core.maps import TokenMap
+from vitscope.core.targets import Target
+from vitscope.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from vitscope.trace import Trace
+    from vitscope.views.view import View
+
+
+def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] | None = None) -> list[View]:
+    """One View for each photo, with every map of it; one colour scale for each method over all of them.
+
+    Args:
+        trace: of one photo or a batch.
+        maps: maps over the whole batch.
+        pictures: which photos; all where None.
+
+    Raises:
+        ArgumentError: a map of another batch.
+    """
+    from vitscope.views.scale import share_scales
+
+    for one in maps:
+        if len(one) != len(trace):
+            raise ArgumentError(f"a {one.method} map of {len(one)} pictures", expected=f"{len(trace)}, as in the trace", where="report")
+    developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
+    return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
+
+
+def development(trace: Trace, one: TokenMap) -> NDArray[np.floating] | None:
+    """How a map develops layer by layer, ``[b, L, n]``; None where its method has no layers or its target is not known any more."""
+    from vitscope.methods import METHODS, develop
+
+    method = METHODS[one.method]
+    if method.by_layer is None:
+        return None
+    aim = _target_of(trace, one.target) if method.class_specific else None
+    if method.class_specific and aim is None:
+        return None
+    known = {"head": one.head, "query": one.query, **one.parameters, "start": _start_of(trace, one)}
+    given = {name: known[name] for name in method.options if name in known and name != "layer"}
+    return develop(trace, one.method, aim, **given)
+
+
+def words_of(maps: Sequence[TokenMap]) -> dict[str, dict[str, str]]:
+    """What each method shows and does not show, in plain words, and its source."""
+    from vitscope.methods import METHODS
+
+    return {one.method: METHODS[one.method].words for one in maps}
+
+
+def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[np.floating]], picture: int) -> View:
+    from vitscope.views.photo import Fed, build_photo_view
+
+    raw = trace.pixels[picture].detach().float().cpu().numpy().transpose(1, 2, 0)
+    shown = np.asarray(raw * np.asarray(trace.std, dtype=np.float32) + np.asarray(trace.mean, dtype=np.float32), dtype=np.float32)
+    low, high = raw.min(axis=(0, 1)), raw.max(axis=(0, 1))
+    fed = Fed(shown, trace.placements[picture], trace.layout, trace.provenance, tuple(map(float, low)), tuple(map(float, high)))
+    return build_photo_view(
+        trace.samples[picture],
+        fed,
+        trace.top(5, picture) if trace.logits is not None else [],
+        [one[picture] for one in maps],
+        develop={i: rows[picture] for i, rows in developed.items()},
+        explain=words_of(maps),
+    )
+
+
+def _start_of(trace: Trace, one: TokenMap) -> int:
+    names = [readout.name for readout in trace.layout.readouts]
+    return names.index(str(one.parameters.get("start"))) if one.parameters.get("start") in names else 0
+
+
+def _target_of(trace: Trace, names: tuple[str, ...]) -> Target | None:
+    """The target a map was made for, among those this trace has run."""
+    return next((target for target in trace.targets() if target.names == names), None)
