@@ -1,0 +1,86 @@
+"""From raw values to colours, in numpy: every renderer paints through here, so a value looks the same everywhere.
+
+Nothing is hidden in the colours: undefined values (NaN) are hatched grey, values beyond the colour bar are hatched over its end colour,
+and what the model never saw stays transparent, so that the photo beneath shows and the renderer can mark it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.core.drawing import draw_on_photo
+from vitscope.views.colour import LEVELS, Limits, levels, table
+from vitscope.views.frame import Frame
+
+UNSEEN, GREY, GREY_STRIPE, CLIPPED_STRIPE = LEVELS, LEVELS + 1, LEVELS + 2, LEVELS + 3
+_SPECIAL = ((0, 0, 0, 0), (150, 150, 150, 255), (105, 105, 105, 255), (255, 255, 255, 255))
+STRIPE = 6
+
+
+def palette(colours: str) -> NDArray[np.uint8]:
+    """uint8 ``[LEVELS + 4, 4]``: the table's colours, then transparent, two greys, and the stripe over clipped values."""
+    opaque = np.concatenate([table(colours), np.full((LEVELS, 1), 255, np.uint8)], axis=1)
+    return np.concatenate([opaque, np.array(_SPECIAL, dtype=np.uint8)])
+
+
+def paint(values: NDArray[np.floating], limits: Limits, *, undefined: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Palette indices of raw values.
+
+    Args:
+        values: ``[h, w]`` raw values; NaN is transparent unless ``undefined`` marks it.
+        limits: the ends of the colour bar.
+        undefined: ``[h, w]`` where a value should be and is not: hatched grey.
+
+    Shapes:
+        returns uint8 ``[h, w]``, to be looked up in :func:`palette`.
+    """
+    index = levels(values, limits)
+    stripes = _stripes(values.shape)
+    slack = 1e-6 * (limits.high - limits.low)
+    with np.errstate(invalid="ignore"):
+        beyond = (values > limits.high + slack) | (values < limits.low - slack)
+    index[beyond & stripes] = CLIPPED_STRIPE
+    index[np.isnan(values)] = UNSEEN
+    if undefined is not None:
+        index[undefined] = GREY
+        index[undefined & stripes] = GREY_STRIPE
+    return np.asarray(index, dtype=np.uint8)
+
+
+def paint_on_photo(grid: NDArray[np.floating], frame: Frame, limits: Limits, *, smooth: bool) -> NDArray[np.uint8]:
+    """Palette indices ``[H, W]`` of patch values laid over the photo; transparent where the model saw nothing."""
+    finite = np.isfinite(grid)
+    drawn = draw_on_photo(np.where(finite, grid, 0.0), frame.layout, frame.placement, smooth=smooth)
+    if finite.all():
+        return paint(drawn, limits)
+    share = draw_on_photo(finite.astype(np.float64), frame.layout, frame.placement, smooth=smooth)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = drawn / share
+    cell = draw_on_photo(np.arange(grid.size, dtype=np.float64).reshape(grid.shape), frame.layout, frame.placement, smooth=False)
+    seen = ~np.isnan(cell)
+    raw = np.full(cell.shape, np.nan)
+    raw[seen] = np.asarray(grid, dtype=np.float64).ravel()[np.rint(cell[seen]).astype(np.intp)]
+    spoilt = seen & ~np.isfinite(raw)
+    drawn[spoilt] = raw[spoilt]
+    return paint(drawn, limits, undefined=seen & np.isnan(raw))
+
+
+def paint_grid(grid: NDArray[np.floating], limits: Limits, *, padded: NDArray[np.bool_] | None = None, cell: int = 1) -> NDArray[np.uint8]:
+    """Palette indices of the bare grid, ``cell`` pixels to a patch; patches that are all padding are hatched grey."""
+    large = np.repeat(np.repeat(np.asarray(grid, dtype=np.float64), cell, axis=0), cell, axis=1)
+    undefined = np.isnan(large)
+    if padded is not None:
+        undefined = undefined | np.repeat(np.repeat(padded, cell, axis=0), cell, axis=1)
+    return paint(large, limits, undefined=undefined)
+
+
+def to_rgba(index: NDArray[np.uint8], colours: str) -> NDArray[np.uint8]:
+    """uint8 ``[h, w, 4]`` from palette indices."""
+    return palette(colours)[index]
+
+
+def _stripes(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Diagonal stripes, half on and half off."""
+    y, x = np.indices(shape)
+    return np.asarray((x + y) % STRIPE < STRIPE // 2)

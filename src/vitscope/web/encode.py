@@ -1,0 +1,48 @@
+"""Pictures as data URIs: lossless palette PNG for maps, JPEG for photos, PNG for small model inputs."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vitscope.views.paint import UNSEEN, palette
+
+LOSSLESS_PIXELS = 400 * 400
+"""Up to so many pixels a model input is kept exactly, as PNG."""
+QUALITY = 90
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """``data:<kind>;base64,…``."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def palette_png(index: NDArray[np.uint8], colours: str) -> str:
+    """Palette indices (see :mod:`vitscope.views.paint`) as a PNG that keeps every index; UNSEEN is transparent."""
+    image = Image.fromarray(index)
+    image.putpalette(palette(colours)[:, :3].tobytes(), "RGB")
+    return _png(image, transparency=UNSEEN)
+
+
+def photo_jpeg(pixels: NDArray[np.uint8]) -> str:
+    """A photo as JPEG, colours at full resolution."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    return data_uri("image/jpeg", out.getvalue())
+
+
+def input_picture(pixels: NDArray[np.uint8]) -> str:
+    """A model input: exact where small, else as a photo."""
+    if pixels.shape[0] * pixels.shape[1] <= LOSSLESS_PIXELS:
+        return _png(Image.fromarray(pixels))
+    return photo_jpeg(pixels)
+
+
+def _png(image: Image.Image, **options: int) -> str:
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True, **options)
+    return data_uri("image/png", out.getvalue())

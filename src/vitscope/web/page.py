@@ -1,0 +1,262 @@
+"""From a View to what the report's templates print: words, numbers and pictures, nothing left to compute in the template."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from vitscope.views.colour import LEVELS, Limits, table
+from vitscope.views.frame import Frame, fitted
+from vitscope.views.paint import paint_grid, paint_on_photo
+from vitscope.views.plain import percent, short
+from vitscope.views.view import Panel, View, pack
+from vitscope.web.encode import input_picture, palette_png, photo_jpeg
+
+OVERLAY_LONGEST = 720
+PIXELATED_BELOW = 160
+KIND_WORDS = {
+    "cls": "CLS",
+    "register": "registers",
+    "distill": "distillation token",
+    "text": "text",
+    "query": "queries",
+    "pad": "pad tokens",
+}
+METHOD_WORDS = {"grad-cam": "Grad-CAM", "legrad": "LeGrad"}
+
+
+def photo_section(view: View, number: int) -> dict[str, Any]:
+    """Everything the template prints for one photo; ``number`` keeps its element ids apart from the others'."""
+    frame = Frame.from_facts(view.meta["frame"])
+    photo, fed, answer = (view.of_kind(kind)[0] for kind in ("photo", "input", "answer"))
+    height, width = photo.facts["size"]
+    maps = [map_card(view, panel, frame, i) for i, panel in enumerate(view.of_kind("map"))]
+    return {
+        "id": f"photo-{number}",
+        "name": view.title,
+        "height": height,
+        "width": width,
+        "hatch": max(width, height) / 80,
+        "pixelated": max(width, height) < PIXELATED_BELOW,
+        "wide": width > 4 * height,
+        "photo": {"caption": photo.caption, "facts": photo.facts, "picture": photo_jpeg(np.asarray(view.arrays["photo"], np.uint8))},
+        "shrunk": "" if photo.facts["shown"] == photo.facts["size"] else _shrunk(photo),
+        "notes": photo.facts["notes"],
+        "seen": frame.placement.seen,
+        "covered": frame.covered,
+        "seen_all": frame.placement.seen_share > 1 - 1e-9,
+        "input": _input(view, fed, frame),
+        "top": [{"label": label, "share": p, "text": percent(p)} for label, p in answer.facts["top"]],
+        "maps": maps,
+        "layers": layer_rows(view, maps),
+        "provenance": _provenance(view.of_kind("provenance")),
+        "packed": base64.b64encode(pack(_for_script(view))).decode("ascii"),
+    }
+
+
+def _shrunk(photo: Panel) -> str:
+    height, width = photo.facts["shown"]
+    return f"Shown here at {width} × {height} px; the model was given the full photo, and the maps are drawn from raw values."
+
+
+def _for_script(view: View) -> View:
+    """Only what the page's script reads: the patch values of the maps and the geometry."""
+    slim = view.only({"map"})
+    grids = {name: array for name, array in slim.arrays.items() if name.endswith("/grid")}
+    keep = ("uniform", "signed", "method")
+    panels = tuple(
+        Panel(p.name, p.kind, (f"{p.name}/grid",), p.axes, p.unit, p.limits, p.colours, facts={k: p.facts[k] for k in keep})
+        for p in slim.panels
+    )
+    return View(slim.title, panels, grids, slim.meta)
+
+
+def _input(view: View, panel: Panel, frame: Frame) -> dict[str, Any]:
+    h, w = panel.facts["size"]
+    y0, x0, y1, x1 = frame.placement.content
+    padded = y0 > 1e-6 or x0 > 1e-6 or y1 < h - 1e-6 or x1 < w - 1e-6
+    return {
+        "height": h,
+        "width": w,
+        "hatch": max(w, h) / 60,
+        "caption": panel.caption,
+        "facts": panel.facts,
+        "tokens": _token_words(panel),
+        "range": _range_words(panel),
+        "picture": input_picture(np.asarray(view.arrays["input"], np.uint8)),
+        "pixelated": max(w, h) <= 512,
+        "lines": _grid_lines(frame),
+        "content": (max(y0, 0.0), max(x0, 0.0), min(y1, h), min(x1, w)),
+        "padded": padded,
+    }
+
+
+def _token_words(panel: Panel) -> str:
+    prefix: dict[str, int] = panel.facts["prefix"]
+    patches = int(panel.facts["tokens"]) - sum(prefix.values())
+    parts = [f"{patches} patches", *(f"{n} {KIND_WORDS.get(kind, kind)}" for kind, n in prefix.items())]
+    return f"{panel.facts['tokens']} tokens: " + " + ".join(parts)
+
+
+def _range_words(panel: Panel) -> str:
+    low, high = panel.facts["low"], panel.facts["high"]
+    if not isinstance(low, list) or not isinstance(high, list) or not low:
+        return ""
+    pairs = zip(low, high, strict=True)
+    return ", ".join(f"{name} {short(a)} … {short(b)}" for name, (a, b) in zip(("red", "green", "blue"), pairs, strict=False))
+
+
+def _grid_lines(frame: Frame) -> str:
+    """The patch borders as an SVG path, in input pixels."""
+    t = frame.layout
+    (gh, gw), (oy, ox), (sy, sx), (ph, pw) = t.grid, t.origin, t.stride, t.patch
+    bottom, right = oy + (gh - 1) * sy + ph, ox + (gw - 1) * sx + pw
+    rows = [f"M{ox:g} {y:g}H{right:g}" for y in [*(oy + i * sy for i in range(gh)), bottom]]
+    columns = [f"M{x:g} {oy:g}V{bottom:g}" for x in [*(ox + i * sx for i in range(gw)), right]]
+    return "".join(rows + columns)
+
+
+def method_title(panel: Panel) -> str:
+    """What to call a map's method in a heading."""
+    words: dict[str, str] = panel.facts["words"]
+    method = str(panel.facts["method"])
+    plain_name = METHOD_WORDS.get(method, method.replace("-", " ").replace("_", " ").capitalize())
+    return words.get("title") or plain_name
+
+
+def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, Any]:
+    """One map: its two overlays, its scale, its facts, its words."""
+    grid = np.asarray(view.arrays[f"{panel.name}/grid"], np.float64)
+    low, high = panel.limits or (0.0, 1.0)
+    shown = frame.resized(fitted(frame.placement.photo_size, OVERLAY_LONGEST, enlarge=True))
+    index = {smooth: paint_on_photo(grid, shown, Limits(low, high), smooth=smooth) for smooth in (True, False)}
+    return {
+        "number": number,
+        "name": panel.name,
+        "title": method_title(panel),
+        "method": panel.facts["method"],
+        "target": panel.facts["target"],
+        "facts": _fact_rows(panel),
+        "smooth": palette_png(index[True], panel.colours),
+        "patches": palette_png(index[False], panel.colours),
+        "bar": colour_bar(Limits(low, high), panel.unit),
+        "peak": _peak_words(panel, grid.size),
+        "peak_value": panel.facts["peak"],
+        "hidden": hidden_rows(panel.facts["hidden"]),
+        "hidden_total": percent(sum(panel.facts["hidden"].values())),
+        "words": panel.facts["words"],
+        "trust": trust_rows(panel.facts["trust"]),
+        "notes": panel.facts["notes"],
+        "shared": panel.facts.get("maps_on_scale", 1),
+        "layer": panel.facts["layer"],
+    }
+
+
+def _fact_rows(panel: Panel) -> list[tuple[str, str]]:
+    facts = panel.facts
+    layer = "all layers" if facts["layer"] is None else f"{facts['layer']}"
+    rows = [("method", str(facts["method"])), ("layer", layer)]
+    rows += [(key, str(facts[key])) for key in ("head", "query", "target") if facts[key]]
+    parameters: dict[str, object] = facts["parameters"]
+    rows += [(key.replace("_", " "), _value(value)) for key, value in parameters.items() if key not in dict(rows)]
+    return rows
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return short(value)
+    if isinstance(value, list):
+        return ", ".join(_value(entry) for entry in value)
+    return str(value)
+
+
+def colour_bar(limits: Limits, unit: str) -> dict[str, Any]:
+    """Gradient and ticks of one raw scale."""
+    colours = table(limits.colours)[np.linspace(0, LEVELS - 1, 26).round().astype(int)]
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in colours)
+    ticks = [limits.low, 0.0, limits.high] if limits.signed else [0.0, limits.high / 2, limits.high]
+    return {"gradient": stops, "ticks": [short(t) for t in ticks], "unit": unit, "low": limits.low, "high": limits.high}
+
+
+def _peak_words(panel: Panel, count: int) -> str:
+    peak = panel.facts["peak"]
+    if not isinstance(peak, dict):
+        return "undefined on every patch"
+    return f"highest of {count}: row {peak['row']}, column {peak['column']}, {short(peak['value'], 6)}"
+
+
+def hidden_rows(shares: dict[str, float]) -> list[dict[str, Any]]:
+    """What the picture does not show, by kind, and the rest that it does."""
+    rows = [{"kind": k, "words": KIND_WORDS.get(k, k), "share": v, "text": percent(v)} for k, v in shares.items()]
+    on_picture = max(1.0 - sum(shares.values()), 0.0)
+    return [{"kind": "patch", "words": "patches in the picture", "share": on_picture, "text": percent(on_picture)}, *rows]
+
+
+def trust_rows(trust: object) -> dict[str, Any] | None:
+    """The trust figures in rows and their sentence; None where the map was not checked."""
+    if not isinstance(trust, dict) or not trust:
+        return None
+    sentence = trust.get("sentence") or trust.get("sentences") or ""
+    rows = [(k.replace("_", " "), _value(v)) for k, v in trust.items() if k not in ("sentence", "sentences") and not isinstance(v, dict)]
+    for key, nested in trust.items():
+        if isinstance(nested, dict):
+            rows += [(f"{key}: {k}".replace("_", " "), _value(v)) for k, v in nested.items()]
+    return {"sentence": " ".join(sentence) if isinstance(sentence, list) else sentence, "rows": rows}
+
+
+def layer_rows(view: View, maps: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """A row for each layer, a column for each map that develops; None where none does."""
+    padded = np.zeros(view.meta["frame"]["grid"], dtype=bool)
+    for y, x in view.meta["padded"]:
+        padded[y, x] = True
+    columns = [p for p in view.of_kind("map") if f"{p.name}/layers" in view.arrays]
+    if not columns:
+        return None
+    cells = {panel.name: _layer_cells(view, panel, padded) for panel in columns}
+    depth = max(len(entry) for entry in cells.values())
+    heads = [_layer_head(panel, next(card for card in maps if card["name"] == panel.name)) for panel in columns]
+    rows = [{"layer": i, "cells": [cells[p.name][i] if i < len(cells[p.name]) else None for p in columns]} for i in range(depth)]
+    aspect = padded.shape[1] / padded.shape[0]
+    return {"heads": heads, "rows": rows, "aspect": aspect}
+
+
+def _layer_limits(panel: Panel) -> Limits:
+    low, high = panel.facts["layers_limits"]
+    return Limits(low, high)
+
+
+def _layer_head(panel: Panel, card: dict[str, Any]) -> dict[str, Any]:
+    words: dict[str, str] = panel.facts["words"]
+    return {
+        "title": card["title"],
+        "target": card["target"],
+        "bar": colour_bar(_layer_limits(panel), panel.unit),
+        "words": words.get("develops", ""),
+    }
+
+
+def _layer_cells(view: View, panel: Panel, padded: np.ndarray[Any, np.dtype[np.bool_]]) -> list[dict[str, Any]]:
+    limits = _layer_limits(panel)
+    hidden: list[float] = panel.facts["layer_hidden"]
+    cells = []
+    for i, grid in enumerate(np.asarray(view.arrays[f"{panel.name}/layers"], np.float64)):
+        finite = grid[np.isfinite(grid)]
+        largest = float(finite[np.abs(finite).argmax()]) if finite.size else float("nan")
+        picture = palette_png(paint_grid(grid, limits, padded=padded), limits.colours)
+        cells.append({"picture": picture, "largest": short(largest), "hidden": percent(hidden[i]), "own": panel.facts["layer"] == i})
+    return cells
+
+
+def _provenance(panels: tuple[Panel, ...]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for panel in panels:
+        made = panel.facts.get("made by")
+        for key, value in made.items() if isinstance(made, dict) else ():
+            text = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, dict) else _value(value)
+            rows.append((key, text))
+        rows += [(key, _value(value)) for key, value in panel.facts.items() if key != "made by"]
+    return [(key, value) for key, value in rows if value]

@@ -1,0 +1,59 @@
+"""The report: one HTML file that needs no network, no server and no script to be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitscope.core.files import write_atomically
+from vitscope.errors import ArgumentError
+from vitscope.views.plain import percent
+from vitscope.views.scale import share_scales
+from vitscope.views.view import View
+from vitscope.web.page import photo_section
+
+TEMPLATES = Path(__file__).parent / "templates"
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def render(views: Sequence[View]) -> str:
+    """The report on these photos as one HTML text; the same views always give the same text.
+
+    All maps of one method, over all photos, are drawn on one raw scale.
+
+    Raises:
+        ArgumentError: no photo at all.
+    """
+    if not views:
+        raise ArgumentError("a report of no photos", expected="at least one", where="report")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    photos = [photo_section(view, number) for number, view in enumerate(share_scales(views), start=1)]
+    page = {"title": _title(views), "policy": POLICY, "photos": photos, "css": _asset("report.css"), "js": _asset("report.js")}
+    return environment.get_template("report.html").render(page)
+
+
+def write_report(views: Sequence[View], path: str | os.PathLike[str]) -> Path:
+    """Write :func:`render`'s text to ``path``, whole or not at all.
+
+    Raises:
+        ArgumentError: no photo at all.
+        OutputError: the file cannot be written.
+    """
+    return write_atomically(path, render(views).encode("utf-8"))
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _title(views: Sequence[View]) -> str:
+    if len(views) > 1:
+        return f"{len(views)} photos · vitscope"
+    top: list[tuple[str, float]] = views[0].of_kind("answer")[0].facts["top"]
+    answer = f": {top[0][0]}, {percent(top[0][1])}" if top else ""
+    return f"{views[0].title}{answer} · vitscope"
