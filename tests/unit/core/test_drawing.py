@@ -60,7 +60,9 @@ def test_smooth_on_a_photo_of_another_size_is_torch_bilinear_to_that_size():
 def test_true_patches_are_the_kronecker_product(grid, patch):
     layout = plain(grid, patch)
     values = np.random.default_rng(0).normal(size=grid).astype(np.float32)
-    np.testing.assert_array_equal(draw_on_photo(values, layout, identity(layout), smooth=False), np.kron(values, np.ones(patch, np.float32)))
+    np.testing.assert_array_equal(
+        draw_on_photo(values, layout, identity(layout), smooth=False), np.kron(values, np.ones(patch, np.float32))
+    )
 
 
 @settings(max_examples=150, deadline=None)
