@@ -38,7 +38,7 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
     said = Said(
         method=METHOD,
         unit=f"attention weight ({head} over heads)" if fused else "attention weight (row sums to 1)",
-        parameters={"start": begin.name, "call": call.path},
+        parameters={"start": start, "reads": begin.name, "call": call.path},
         layer=number,
         head=str(head),
         query=begin.query,

@@ -48,7 +48,7 @@ def grad_cam(trace: Trace, target: object = None, layer: int | None = None) -> T
         method=METHOD,
         unit="score points (activation × gradient, cut at 0)",
         layer=number,
-        target=aim.names,
+        target=aim,
         picture_notes=tuple(() if peak > 0 else empty for peak in values.amax(dim=-1).tolist()),
     )
     return token_map(trace, on_patches(trace, to_array(values)), said)

@@ -41,9 +41,9 @@ def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5,
     said = Said(
         method=METHOD,
         unit="share of gradient-weighted attention (sums to at most 1)",
-        parameters={"residual": residual, "discard": discard, "start": begin.name},
+        parameters={"residual": residual, "discard": discard, "start": start, "reads": begin.name},
         query=begin.query,
-        target=aim.names,
+        target=aim,
         notes=begin.notes,
     )
     return token_map(trace, to_array(values), said)

@@ -65,7 +65,7 @@ def integrated_gradients(trace: Trace, target: object = None, steps: int = 32, b
         method=METHOD,
         unit="score points (sum over the patch)",
         parameters={"steps": steps, "baseline": baseline},
-        target=aim.names,
+        target=aim,
         signed=True,
         picture_notes=_doubts(gap, change, steps),
         meta={"gap": per_picture(gap.tolist()), "change": per_picture(change.tolist())},

@@ -42,9 +42,9 @@ def legrad(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
     said = Said(
         method=METHOD,
         unit="score points per unit of attention",
-        parameters={"start": begin.name, "layers": len(layers)},
+        parameters={"start": start, "reads": begin.name, "layers": len(layers)},
         query=begin.query,
-        target=aim.names,
+        target=aim,
         notes=begin.notes,
     )
     return token_map(trace, to_array(torch.stack(layers).mean(dim=0)), said)

@@ -57,7 +57,7 @@ def occlusion(
         method=METHOD,
         unit="score points lost when hidden",
         parameters={"size": size, "stride": stride, "drop": trace.exact_drop},
-        target=aim.names,
+        target=aim,
         signed=True,
     )
     return token_map(trace, on_patches(trace, values), said)

@@ -43,6 +43,7 @@ class Method:
         shows: one plain sentence: what the map shows.
         does_not_show: one plain sentence: what it does not show.
         source: the paper.
+        reads_attention: whether it is made of attention weights, so that uniform attention leaves it nothing to show.
         develops: one plain sentence: what each layer's row holds; "" where the method has no layers.
         by_layer: the map at every layer, where the method has layers.
         reruns: about how many further runs of the model it costs, in words; "" for none.
@@ -57,6 +58,7 @@ class Method:
     does_not_show: str
     source: str
     signed: bool = False
+    reads_attention: bool = True
     develops: str = ""
     by_layer: Callable[..., list[Tensor]] | None = None
     reruns: str = ""
@@ -135,6 +137,7 @@ METHODS: dict[str, Method] = {
             grad_cam,
             CAM_NEEDS,
             class_specific=True,
+            reads_attention=False,
             shows="Patches that carry, at one layer's output, features that raise this class's score.",
             does_not_show="Tokens mix before that layer: a patch's features may come from elsewhere in the picture.",
             source="Selvaraju et al., ICCV 2017, eqs. 1 and 2",
@@ -159,6 +162,7 @@ METHODS: dict[str, Method] = {
             integrated_gradients,
             Needs(),
             class_specific=True,
+            reads_attention=False,
             signed=True,
             shows="How much each patch's pixels add to the score on the way from an empty picture to this one; parts add up to the change.",
             does_not_show="Depends on what counts as empty; on transformers it is noisy, and neighbouring patches may differ by chance.",
@@ -171,6 +175,7 @@ METHODS: dict[str, Method] = {
             occlusion,
             Needs(),
             class_specific=True,
+            reads_attention=False,
             signed=True,
             shows="How much the score drops when a patch is taken away: a measurement on the model itself.",
             does_not_show="One patch at a time: where several patches show the same thing, each alone looks unimportant.",
@@ -235,6 +240,14 @@ def develop(trace: Trace, name: str, target: object = None, **options: object) -
     aim = {"target": target} if method.class_specific else {}
     chosen = {key: value for key, value in options.items() if key in taken}
     return to_array(torch.stack(method.by_layer(trace, **aim, **chosen), dim=1))
+
+
+def remake(trace: Trace, one: TokenMap, target: object = None) -> TokenMap:
+    """The same map with the same settings, from another trace or for another target."""
+    method = find_method(one.method)
+    named = one.parameters | {"layer": one.layer, "head": one.head, "query": one.query}
+    settings = {name: named[name] for name in method.options if named.get(name) not in (None, "")}
+    return explain(trace, one.method, target, **settings)
 
 
 def _check_options(method: Method, options: dict[str, object]) -> None:

@@ -41,9 +41,9 @@ def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
     said = Said(
         method=METHOD,
         unit="relevance (gradient × attention)",
-        parameters={"start": begin.name},
+        parameters={"start": start, "reads": begin.name},
         query=begin.query,
-        target=aim.names,
+        target=aim,
         notes=begin.notes,
     )
     return token_map(trace, to_array(values), said)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
+from vitscope.core.targets import Target
 from vitscope.errors import MethodError
 from vitscope.trace import Trace
 
@@ -25,7 +26,7 @@ class Said:
     layer: int | None = None
     head: str = ""
     query: str = ""
-    target: tuple[str, ...] = ()
+    target: Target | None = None
     signed: bool = False
     notes: tuple[str, ...] = ()
     picture_notes: tuple[tuple[str, ...], ...] = ()
@@ -65,4 +66,13 @@ def token_map(trace: Trace, values: NDArray[np.floating], said: Said) -> TokenMa
             where=said.method,
             todo="check the model's weights, or run it in float32",
         )
-    return TokenMap(values=values, layout=trace.layout, placements=trace.placements, provenance=trace.provenance, **vars(said))
+    known = vars(said) | {"target": said.target.names if said.target else (), "meta": said.meta | _aim(said.target)}
+    return TokenMap(values=values, layout=trace.layout, placements=trace.placements, provenance=trace.provenance, **known)
+
+
+def _aim(target: Target | None) -> dict[str, object]:
+    """What a program needs to explain the same target again."""
+    if target is None:
+        return {}
+    against = {"target_against": per_picture(target.against)} if target.against else {}
+    return {"target_index": per_picture(target.index), **against}

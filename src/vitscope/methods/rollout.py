@@ -42,7 +42,7 @@ def rollout(
     said = Said(
         method=METHOD,
         unit="share of rolled-out attention (sums to 1)",
-        parameters={"fuse": fuse, "residual": residual, "discard": discard, "start": begin.name},
+        parameters={"fuse": fuse, "residual": residual, "discard": discard, "start": start, "reads": begin.name},
         query=begin.query,
         notes=begin.notes,
     )
