@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -91,14 +92,8 @@ def _from_file(source: str | Path, name: str, max_pixels: int) -> Sample:
         raise PhotoError("an empty path", expected="a picture file", where="photo")
     path = Path(source)
     with opened(path) as file, header(file, text, max_pixels) as picture:
-        stored, exif_note = _orientation(picture)
-        deep = stored_deep(picture)
-        decode(picture, text, file)
-        pixels, notes = to_rgb(picture, text)
-        # some readers (TIFF) turn while decoding and then drop the tag: turn only by what is left of it
-        pixels = turned(pixels, _orientation(picture)[0])
-        notes = (*exif_note, *_turn_note(stored), *deep, *notes, *_frames(picture))
-        return _sample(pixels, notes, id=name or path.stem, path=text, exif=stored, digest=digest(file))
+        pixels, notes, orientation = _as_displayed(picture, text, file)
+        return _sample(pixels, notes, id=name or path.stem, path=text, exif=orientation, digest=digest(file))
 
 
 def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> Sample:
@@ -106,13 +101,21 @@ def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> Sample:
     name = name or Path(path).stem or "picture"
     where = path or "PIL image"
     check_size(picture.size, where, max_pixels)
-    stored, exif_note = _orientation(picture)
+    pixels, notes, orientation = _as_displayed(picture, where)
+    return _sample(pixels, notes, id=name, path=path, exif=orientation, digest=_pixel_digest(pixels))
+
+
+def _as_displayed(picture: Image.Image, where: str, file: BufferedReader | None = None) -> tuple[RGB, Notes, int]:
+    """Decode, convert and turn: the pixels, what was done, and the EXIF orientation that was applied."""
     deep = stored_deep(picture)
-    decode(picture, where)
+    # PIL turns a TIFF while decoding it and drops the tag; it decodes a PNG when asked for the tag
+    before = _orientation(picture) if picture.format == "TIFF" else None
+    decode(picture, where, file)
+    after = _orientation(picture)
+    orientation, damaged = before or after
     pixels, notes = to_rgb(picture, where)
-    pixels = turned(pixels, _orientation(picture)[0])
-    notes = (*exif_note, *_turn_note(stored), *deep, *notes, *_frames(picture))
-    return _sample(pixels, notes, id=name, path=path, exif=stored, digest=_pixel_digest(pixels))
+    notes = (*damaged, *_turn_note(orientation), *deep, *notes, *_frames(picture))
+    return turned(pixels, after[0]), notes, orientation
 
 
 def _sample(pixels: RGB, notes: Notes, *, id: str, digest: str, path: str = "", exif: int = 1) -> Sample:  # noqa: A002 - as in Sample

@@ -122,39 +122,50 @@ def check_size(size: tuple[int, int], where: str, max_pixels: int) -> None:
         raise PhotoError(f"a picture of {width}×{height} px", expected="at least 1×1", where=where)
     if width * height > max_pixels:
         raise PhotoError(
-            f"{width}×{height} px ({width * height / 1e6:,.0f} million)",
-            expected=f"at most {max_pixels / 1e6:,.0f} million pixels",
+            f"{width}×{height} px ({_count(width * height)})",
+            expected=f"at most {_count(max_pixels)} pixels",
             where=where,
             todo="make it smaller, or raise the limit (max_pixels)",
         )
 
 
 def decode(picture: Image.Image, where: str, file: io.BufferedReader | None = None) -> None:
-    """Decode the first picture in place.
+    """Decode the picture in place.
 
-    PIL fills the missing part with grey where the process set ``LOAD_TRUNCATED_IMAGES``; we refuse all the same.
+    PIL fills the missing part with grey where the process set ``LOAD_TRUNCATED_IMAGES``; from a file of ours we refuse all the same.
 
     Raises:
         PhotoError: truncated or damaged.
     """
     if isinstance(file, _Watched):
         file.past_end = False
+    damage = ""
     try:
         picture.load()
     except BROKEN as error:
+        damage = _reason(error)
+    if not damage and ImageFile.LOAD_TRUNCATED_IMAGES and isinstance(file, _Watched) and _ends_early(picture, file):
+        damage = "the file ends before the picture does"
+    if damage:
         raise PhotoError(
-            f"truncated or damaged {picture.format or 'picture'} ({_reason(error)})",
-            expected="a whole picture",
-            where=where,
-            todo="get the file again",
-        ) from None
-    if ImageFile.LOAD_TRUNCATED_IMAGES and isinstance(file, _Watched) and file.past_end:
-        raise PhotoError(
-            f"truncated {picture.format or 'picture'} (the file ends before the picture does)",
+            f"truncated or damaged {picture.format or 'picture'} ({damage})",
             expected="a whole picture",
             where=where,
             todo="get the file again",
         )
+
+
+def _ends_early(picture: Image.Image, file: _Watched) -> bool:
+    """Whether decoding wanted more than the file holds."""
+    if picture.format != "JPEG2000":
+        return file.past_end
+    # its decoder always reads on to the end; a whole codestream ends in FF D9
+    file.seek(-min(64, file.seek(0, io.SEEK_END)), io.SEEK_END)
+    return b"\xff\xd9" not in file.read()
+
+
+def _count(pixels: int) -> str:
+    return f"{pixels / 1e6:,.0f} million" if pixels >= 1e6 else f"{pixels:,}"
 
 
 def _reason(error: BaseException) -> str:
