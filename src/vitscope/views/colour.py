@@ -99,7 +99,7 @@ def _tideline() -> NDArray[np.uint8]:
     signed = np.linspace(-1, 1, LEVELS)
     strength = np.abs(signed)
     lightness = 0.14 + 0.74 * strength
-    chroma = 0.16 * np.sqrt(strength) * (1 - 0.5 * strength)
+    chroma = 0.19 * np.sqrt(strength) * (1 - 0.55 * strength)
     hue = np.where(signed < 0, math.radians(250), math.radians(65))
     return _srgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
 

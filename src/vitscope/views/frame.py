@@ -48,9 +48,10 @@ class Frame:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Frame:
         """The frame that :meth:`as_facts` wrote."""
-        placement = Placement(**{key: tuple(facts[key]) for key in ("photo_size", "input_size", "scale", "offset", "seen")})
-        grid, patch, size, stride, origin = (tuple(facts[key]) for key in ("grid", "patch", "input_size", "stride", "origin"))
-        return cls(placement, TokenLayout.plain((), grid, patch, size, stride=stride, origin=origin))
+        size, fed, scale, offset, seen = (tuple(facts[key]) for key in ("photo_size", "input_size", "scale", "offset", "seen"))
+        placement = Placement(size, fed, scale, offset, seen)
+        grid, patch, stride, origin = (tuple(facts[key]) for key in ("grid", "patch", "stride", "origin"))
+        return cls(placement, TokenLayout.plain((), grid, patch, fed, stride=stride, origin=origin))
 
     def resized(self, size: tuple[int, int]) -> Frame:
         """The same frame on a photo shown at ``(H, W)`` pixels."""

@@ -50,20 +50,11 @@ def paint(values: NDArray[np.floating], limits: Limits, *, undefined: NDArray[np
 
 def paint_on_photo(grid: NDArray[np.floating], frame: Frame, limits: Limits, *, smooth: bool) -> NDArray[np.uint8]:
     """Palette indices ``[H, W]`` of patch values laid over the photo; transparent where the model saw nothing."""
-    finite = np.isfinite(grid)
-    drawn = draw_on_photo(np.where(finite, grid, 0.0), frame.layout, frame.placement, smooth=smooth)
-    if finite.all():
+    drawn = draw_on_photo(grid, frame.layout, frame.placement, smooth=smooth)
+    if np.isfinite(grid).all():
         return paint(drawn, limits)
-    share = draw_on_photo(finite.astype(np.float64), frame.layout, frame.placement, smooth=smooth)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = drawn / share
-    cell = draw_on_photo(np.arange(grid.size, dtype=np.float64).reshape(grid.shape), frame.layout, frame.placement, smooth=False)
-    seen = ~np.isnan(cell)
-    raw = np.full(cell.shape, np.nan)
-    raw[seen] = np.asarray(grid, dtype=np.float64).ravel()[np.rint(cell[seen]).astype(np.intp)]
-    spoilt = seen & ~np.isfinite(raw)
-    drawn[spoilt] = raw[spoilt]
-    return paint(drawn, limits, undefined=seen & np.isnan(raw))
+    seen = ~np.isnan(draw_on_photo(np.zeros(grid.shape), frame.layout, frame.placement, smooth=False))
+    return paint(drawn, limits, undefined=seen & np.isnan(drawn))
 
 
 def paint_grid(grid: NDArray[np.floating], limits: Limits, *, padded: NDArray[np.bool_] | None = None, cell: int = 1) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.views.frame import Frame, fitted
-from vitscope.views.plain import percent, plain
+from vitscope.views.plain import TIED, percent, plain
 from vitscope.views.scale import share_scales
 from vitscope.views.view import Panel, View
 
@@ -113,7 +113,7 @@ def _photo_panel(sample: Sample, fed: Fed, shown: tuple[int, int]) -> Panel:
         "notes": list(sample.notes),
         "label": sample.label,
     }
-    return Panel("photo", "photo", ("photo",), ("row", "column", "channel"), caption=f"{width} × {height} px; {left_out}.", facts=facts)
+    return Panel("photo", "photo", ("photo",), ("row", "column", "channel"), caption=f"{_by(width, height)} px; {left_out}.", facts=facts)
 
 
 def _input_panel(fed: Fed) -> Panel:
@@ -129,10 +129,19 @@ def _input_panel(fed: Fed) -> Panel:
         "layout_source": t.source,
         "readout": [readout.name for readout in t.readouts],
     }
-    caption = (
-        f"{fed.pixels.shape[1]} × {fed.pixels.shape[0]} px, cut into {t.grid[0]} × {t.grid[1]} patches of {t.patch[1]} × {t.patch[0]} px."
-    )
+    h, w = fed.pixels.shape[:2]
+    rows = f"{t.grid[0]} rows of {t.grid[1]} patches"
+    caption = f"{_by(w, h)} px, cut into {rows}, {_by(t.patch[1], t.patch[0])} px each{_spacing(t)}."
     return Panel("input", "input", ("input",), ("row", "column", "channel"), caption=caption, facts=facts)
+
+
+def _by(width: int, height: int) -> str:
+    return f"{width}{TIED}×{TIED}{height}"
+
+
+def _spacing(layout: TokenLayout) -> str:
+    """Said only where patches overlap or leave gaps."""
+    return "" if layout.stride == layout.patch else f", one every {_by(layout.stride[1], layout.stride[0])} px"
 
 
 def _answer_panel(top: Sequence[tuple[str, float]]) -> Panel:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+TIED = "\u00a0"
+"""A space that no line breaks at."""
+
 
 def plain(value: object) -> object:
     """The same thing in what JSON knows: numpy scalars and arrays, tuples and odd keys become plain; NaN and infinity become None."""
@@ -39,8 +42,10 @@ def short(value: float | None, digits: int = 3) -> str:
 def percent(share: float) -> str:
     """A share as a percentage; tiny is not shown as none, nor almost all as all."""
     value = 100 * share
+    if value == 0:
+        return f"0{TIED}%"
     if 0 < value < 0.1:
-        return "< 0.1 %"
+        return f"< 0.1{TIED}%"
     if 99.9 < value < 100:
-        return "> 99.9 %"
-    return f"{value:.1f} %" if value < 99.95 else "100 %"
+        return f"> 99.9{TIED}%"
+    return f"{value:.1f}{TIED}%" if value < 99.95 else f"100{TIED}%"

@@ -12,19 +12,11 @@ from vitscope.views.frame import Frame, fitted
 from vitscope.views.paint import paint_grid, paint_on_photo
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View, pack
+from vitscope.views.words import KIND_WORDS, fact_rows, method_title, value_words
 from vitscope.web.encode import input_picture, palette_png, photo_jpeg
 
 OVERLAY_LONGEST = 720
 PIXELATED_BELOW = 160
-KIND_WORDS = {
-    "cls": "CLS",
-    "register": "registers",
-    "distill": "distillation token",
-    "text": "text",
-    "query": "queries",
-    "pad": "pad tokens",
-}
-METHOD_WORDS = {"grad-cam": "Grad-CAM", "legrad": "LeGrad"}
 
 
 def photo_section(view: View, number: int) -> dict[str, Any]:
@@ -118,14 +110,6 @@ def _grid_lines(frame: Frame) -> str:
     return "".join(rows + columns)
 
 
-def method_title(panel: Panel) -> str:
-    """What to call a map's method in a heading."""
-    words: dict[str, str] = panel.facts["words"]
-    method = str(panel.facts["method"])
-    plain_name = METHOD_WORDS.get(method, method.replace("-", " ").replace("_", " ").capitalize())
-    return words.get("title") or plain_name
-
-
 def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, Any]:
     """One map: its two overlays, its scale, its facts, its words."""
     grid = np.asarray(view.arrays[f"{panel.name}/grid"], np.float64)
@@ -138,7 +122,7 @@ def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, A
         "title": method_title(panel),
         "method": panel.facts["method"],
         "target": panel.facts["target"],
-        "facts": _fact_rows(panel),
+        "facts": fact_rows(panel),
         "smooth": palette_png(index[True], panel.colours),
         "patches": palette_png(index[False], panel.colours),
         "bar": colour_bar(Limits(low, high), panel.unit),
@@ -152,26 +136,6 @@ def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, A
         "shared": panel.facts.get("maps_on_scale", 1),
         "layer": panel.facts["layer"],
     }
-
-
-def _fact_rows(panel: Panel) -> list[tuple[str, str]]:
-    facts = panel.facts
-    layer = "all layers" if facts["layer"] is None else f"{facts['layer']}"
-    rows = [("method", str(facts["method"])), ("layer", layer)]
-    rows += [(key, str(facts[key])) for key in ("head", "query", "target") if facts[key]]
-    parameters: dict[str, object] = facts["parameters"]
-    rows += [(key.replace("_", " "), _value(value)) for key, value in parameters.items() if key not in dict(rows)]
-    return rows
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, float):
-        return short(value)
-    if isinstance(value, list):
-        return ", ".join(_value(entry) for entry in value)
-    return str(value)
 
 
 def colour_bar(limits: Limits, unit: str) -> dict[str, Any]:
@@ -201,10 +165,12 @@ def trust_rows(trust: object) -> dict[str, Any] | None:
     if not isinstance(trust, dict) or not trust:
         return None
     sentence = trust.get("sentence") or trust.get("sentences") or ""
-    rows = [(k.replace("_", " "), _value(v)) for k, v in trust.items() if k not in ("sentence", "sentences") and not isinstance(v, dict)]
+    rows = [
+        (k.replace("_", " "), value_words(v)) for k, v in trust.items() if k not in ("sentence", "sentences") and not isinstance(v, dict)
+    ]
     for key, nested in trust.items():
         if isinstance(nested, dict):
-            rows += [(f"{key}: {k}".replace("_", " "), _value(v)) for k, v in nested.items()]
+            rows += [(f"{key}: {k}".replace("_", " "), value_words(v)) for k, v in nested.items()]
     return {"sentence": " ".join(sentence) if isinstance(sentence, list) else sentence, "rows": rows}
 
 
@@ -256,7 +222,7 @@ def _provenance(panels: tuple[Panel, ...]) -> list[tuple[str, str]]:
     for panel in panels:
         made = panel.facts.get("made by")
         for key, value in made.items() if isinstance(made, dict) else ():
-            text = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, dict) else _value(value)
+            text = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, dict) else value_words(value)
             rows.append((key, text))
-        rows += [(key, _value(value)) for key, value in panel.facts.items() if key != "made by"]
+        rows += [(key, value_words(value)) for key, value in panel.facts.items() if key != "made by"]
     return [(key, value) for key, value in rows if value]
