@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SOFT = "#17181a", "#5b5f66"
-FONT = 8.5
+FONT = 7.5
+DIM = 0.35
+COLUMN, GAP, MARGIN, TALLEST = 3.0, 0.25, 0.15, 4.2
+HEAD, HEADING, BELOW = 0.5, 0.3, 1.12
+"""Inches: a column, between columns, at the sides, the tallest picture; above all, above a picture, below it."""
 
 
 def write_png(view: View, path: str | os.PathLike[str], *, strength: float = 0.7, smooth: bool = True, dpi: int = 160) -> Path:
@@ -47,6 +53,40 @@ def write_png(view: View, path: str | os.PathLike[str], *, strength: float = 0.7
     return write_atomically(path, out.getvalue())
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """Where everything lies, in inches, so that pictures stand on one line whatever is said below them."""
+
+    columns: int
+    rows: int
+    picture: tuple[float, float]
+
+    @classmethod
+    def of(cls, count: int, aspect: float) -> Sheet:
+        """Panoramas below one another, all else in rows of up to five."""
+        columns = 1 if aspect > 4 else min(count, 5 if count == 5 else 4)
+        width = 2 * COLUMN if columns == 1 else COLUMN
+        height = min(width / aspect, TALLEST)
+        return cls(columns, -(-count // columns), (max(height, 0.05), min(width, height * aspect)))
+
+    @property
+    def column(self) -> float:
+        """Width of a column."""
+        return 2 * COLUMN if self.columns == 1 else COLUMN
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the whole figure."""
+        return MARGIN + self.columns * (self.column + GAP), HEAD + self.rows * (self.picture[0] + HEADING + BELOW)
+
+    def box(self, number: int, top: float, height: float, width: float) -> tuple[float, float, float, float]:
+        """A box so far below the top of a panel, as matplotlib's (left, bottom, width, height) in shares of the figure."""
+        row, column = divmod(number, self.columns)
+        w, h = self.size
+        y = HEAD + row * (self.picture[0] + HEADING + BELOW) + top
+        return (MARGIN + column * (self.column + GAP)) / w, 1 - (y + height) / h, width / w, height / h
+
+
 def draw(view: View, *, strength: float, smooth: bool) -> Figure:
     """The figure itself, on no global canvas."""
     try:
@@ -58,29 +98,26 @@ def draw(view: View, *, strength: float, smooth: bool) -> Figure:
     frame = Frame.from_facts(view.meta["frame"])
     maps = view.of_kind("map")
     height, width = frame.placement.photo_size
-    columns = _columns(len(maps) + 1, width / height)
-    rows = -(-(len(maps) + 1) // columns)
-    picture_height = min(max(3.0 * height / width, 0.35), 4.2)
-    figure = Figure(figsize=(columns * 3.15 + 0.2, 0.55 + rows * (picture_height + 1.35)), layout="constrained")
+    sheet = Sheet.of(len(maps) + 1, width / height)
+    figure = Figure(figsize=sheet.size)
     FigureCanvasAgg(figure)
-    figure.suptitle(_title(view), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    _draw_photo(axes[0], view, frame)
-    for panel, axis in zip(maps, axes[1:], strict=False):
-        _draw_map(figure, axis, view, panel, frame, strength=strength, smooth=smooth)
-    for axis in axes[len(maps) + 1 :]:
-        axis.set_axis_off()
+    w, h = sheet.size
+    figure.text(MARGIN / w, 1 - 0.17 / h, _literal(_cut(_title(view), w, 12)), va="top", fontsize=12, fontweight="bold", color=INK)
+    _draw_photo(_panel(figure, sheet, 0, "Photo"), view, frame)
+    _say(figure, sheet, 0, 0.06, f"the model saw {percent(frame.placement.seen_share)} of it")
+    for number, panel in enumerate(maps, start=1):
+        _draw_map(figure, sheet, number, (view, panel, frame), strength=strength, smooth=smooth)
     return figure
-
-
-def _columns(count: int, aspect: float) -> int:
-    """Panoramas below one another, all else in rows of up to five."""
-    return 1 if aspect > 4 else min(count, 5 if count == 5 else 4)
 
 
 def _title(view: View) -> str:
     top = view.of_kind("answer")[0].facts["top"]
-    return _literal(view.title + (f"  ·  {top[0][0]}, {percent(top[0][1])}" if top else ""))
+    return view.title + (f"  ·  {top[0][0]}, {percent(top[0][1])}" if top else "")
+
+
+def _cut(text: str, inches: float, points: float) -> str:
+    """As much of a text as fits in so many inches."""
+    return textwrap.shorten(text, max(int(inches * 72 / (points * 0.62)), 8), placeholder=" …") or text[:8]
 
 
 def _literal(text: str) -> str:
@@ -88,57 +125,67 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _shown_photo(view: View) -> NDArray[np.uint8]:
-    return np.asarray(view.arrays["photo"], dtype=np.uint8)
+def _panel(figure: Figure, sheet: Sheet, number: int, title: str) -> Axes:
+    """Empty axes for one picture under its heading."""
+    height, width = sheet.picture
+    axis = figure.add_axes(sheet.box(number, HEADING, height, width))
+    axis.set_axis_off()
+    left, bottom, _, _ = sheet.box(number, 0, HEADING - 0.07, width)
+    figure.text(left, bottom, _literal(_cut(title, sheet.column, 10)), va="bottom", fontsize=10, fontweight="bold", color=INK)
+    return axis
+
+
+def _say(figure: Figure, sheet: Sheet, number: int, below: float, text: str) -> None:
+    """Small text under a picture, wrapped to its column."""
+    wide = int(sheet.column * 72 / (FONT * 0.56))
+    lines = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, wide))
+    left, bottom, _, height = sheet.box(number, HEADING + sheet.picture[0] + below, 0.1, 1)
+    figure.text(left, bottom + height, _literal(lines), va="top", fontsize=FONT, color=SOFT, linespacing=1.35)
 
 
 def _draw_photo(axis: Axes, view: View, frame: Frame) -> None:
-    photo = _shown_photo(view)
-    shown = frame.resized(photo.shape[:2])
-    dimmed = (photo * 0.35).astype(np.uint8)
-    axis.imshow(np.where(shown.placement.seen_mask()[..., None], photo, dimmed), interpolation="antialiased")
-    _outline(axis, shown.placement.seen, photo.shape[:2])
-    _bare(axis, "Photo", f"the model saw {percent(frame.placement.seen_share)} of it")
+    photo = np.asarray(view.arrays["photo"], dtype=np.uint8)
+    shown = frame.resized((photo.shape[0], photo.shape[1]))
+    dimmed = (photo * DIM).astype(np.uint8)
+    axis.imshow(np.where(shown.placement.seen_mask()[..., None], photo, dimmed), interpolation="antialiased", aspect="auto")
+    _outline(axis, shown.placement.seen, shown)
 
 
-def _outline(axis: Axes, box: tuple[float, float, float, float], size: tuple[int, int]) -> None:
+def _outline(axis: Axes, box: tuple[float, float, float, float], shown: Frame) -> None:
     """The crop the model saw; nothing where it saw all."""
     from matplotlib.patches import Rectangle
 
     y0, x0, y1, x1 = box
-    if (y0, x0, y1, x1) != (0, 0, *size):
+    height, width = shown.placement.photo_size
+    if max(y0, x0, height - y1, width - x1) > 0.01:
         axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=1.4))
 
 
-def _bare(axis: Axes, title: str, below: str) -> None:
-    axis.set_xticks([])
+def _draw_map(figure: Figure, sheet: Sheet, number: int, what: tuple[View, Panel, Frame], *, strength: float, smooth: bool) -> None:
+    view, panel, frame = what
+    limits = Limits(*(panel.limits or (0.0, 1.0)))
+    photo = np.asarray(view.arrays["photo"], dtype=np.uint8)
+    shown = frame.resized((photo.shape[0], photo.shape[1]))
+    target = panel.facts["target"]
+    axis = _panel(figure, sheet, number, method_title(panel) + (f" for {target}" if target else ""))
+    picture = overlaid(photo, view.arrays[f"{panel.name}/grid"], shown, limits, strength=strength, smooth=smooth)
+    axis.imshow(picture, interpolation="antialiased", aspect="auto")
+    _outline(axis, shown.covered, shown)
+    _draw_bar(figure.add_axes(sheet.box(number, HEADING + sheet.picture[0] + 0.09, 0.09, sheet.column)), limits)
+    _say(figure, sheet, number, 0.38, f"{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
+
+
+def _draw_bar(axis: Axes, limits: Limits) -> None:
+    """A colour bar with the raw values at its ends and its middle."""
+    axis.imshow(table(limits.colours)[None], aspect="auto", interpolation="nearest", extent=(0, 1, 0, 1))
     axis.set_yticks([])
+    axis.set_xticks([0, 0.5, 1], labels=[short(v) for v in (limits.low, (limits.low + limits.high) / 2, limits.high)])
+    axis.tick_params(labelsize=FONT, length=2, pad=2, color=SOFT, labelcolor=INK)
+    first, _, last = axis.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     for spine in axis.spines.values():
         spine.set_visible(False)
-    axis.set_title(_literal(title), loc="left", fontsize=10, fontweight="bold", color=INK)
-    axis.set_xlabel(_literal(below), fontsize=FONT - 1.5, color=SOFT, loc="left", wrap=True)
-
-
-def _draw_map(figure: Figure, axis: Axes, view: View, panel: Panel, frame: Frame, *, strength: float, smooth: bool) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    limits = Limits(*(panel.limits or (0.0, 1.0)))
-    photo = _shown_photo(view)
-    shown = frame.resized(photo.shape[:2])
-    axis.imshow(
-        overlaid(photo, view.arrays[f"{panel.name}/grid"], shown, limits, strength=strength, smooth=smooth), interpolation="antialiased"
-    )
-    _outline(axis, shown.covered, photo.shape[:2])
-    target = panel.facts["target"]
-    _bare(axis, method_title(panel) + (f" for {target}" if target else ""), f"{fact_line(panel)}\n{hidden_line(panel)}")
-    colours = ListedColormap(table(limits.colours) / 255.0)
-    bar = figure.colorbar(ScalarMappable(Normalize(limits.low, limits.high), colours), ax=axis, location="bottom", fraction=0.05, pad=0.03)
-    ticks = [limits.low, (limits.low + limits.high) / 2, limits.high]
-    bar.set_ticks(ticks, labels=[short(tick) for tick in ticks])
-    bar.ax.tick_params(labelsize=FONT - 1, length=2, color=SOFT, labelcolor=INK)
-    bar.outline.set_visible(False)
-    bar.set_label(_literal(panel.unit), fontsize=FONT - 1, color=SOFT, loc="left")
 
 
 def overlaid(
@@ -152,5 +199,5 @@ def overlaid(
     grey = (photo @ np.array([0.2126, 0.7152, 0.0722]))[..., None]
     painted = to_rgba(paint_on_photo(np.asarray(grid, np.float64), shown, limits, smooth=smooth), limits.colours)
     opacity = strength * (painted[..., 3:] > 0)
-    under = np.where(painted[..., 3:] > 0, grey, grey * 0.35)
+    under = np.where(painted[..., 3:] > 0, grey, grey * DIM)
     return np.asarray(np.rint(under * (1 - opacity) + painted[..., :3] * opacity), dtype=np.uint8)
