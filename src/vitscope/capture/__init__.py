@@ -1,1 +1,12 @@
-"""One interceptor for attention, its gradients, and the proofs a capture owes."""
+"""One interceptor for attention, its gradients, and the proofs a capture owes.
+
+``find_blocks`` once per model, ``run`` for each pass, ``choose_drop`` once where tokens will be dropped, ``prove`` at first use.
+"""
+
+from vitscope.capture.blocks import Blocks
+from vitscope.capture.drop import choose_drop
+from vitscope.capture.intercept import Recorder, intercept
+from vitscope.capture.live import Pass
+from vitscope.capture.run import Drop, find_blocks, run
+
+__all__ = ["Blocks", "Drop", "Pass", "Recorder", "choose_drop", "find_blocks", "intercept", "run"]

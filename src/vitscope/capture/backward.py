@@ -1,0 +1,39 @@
+"""One backward pass: the gradients of the score at every attention output, block output and pixel asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitscope.capture.live import Gradients, Live, in_graph
+from vitscope.core.targets import Target
+from vitscope.trace import Needs, score
+
+
+def backward_once(live: Live, target: Target, needs: Needs) -> Gradients:
+    """``∂s/∂out``, ``∂s/∂A`` (mixed heads only), ``∂s/∂Z`` and ``∂s/∂pixels``, in one ``torch.autograd.grad``.
+
+    The score is summed over the batch: pictures do not see each other, so each gets its own gradient.
+    """
+    assert live.logits is not None
+    in_graph(live.logits, "logits")
+    outs = [in_graph(call.out, call.path) for call in live.heard] if needs.gradients else []
+    weights = [in_graph(call.weights, call.path) for call in live.heard if call.mixed and call.weights is not None] if outs else []
+    hidden = list(live.outputs) if needs.hidden and needs.gradients else []
+    pixels = [live.pixels] if needs.pixel_gradients else []
+    wanted = [*outs, *weights, *hidden, *pixels]
+    if not wanted:
+        return Gradients()
+    total = score(live.logits, target).sum()
+    found = grads(total, wanted, keep_graph=needs.layer_scores)
+    outs, found = found[: len(outs)], found[len(outs) :]
+    mixed, found = found[: len(weights)], found[len(weights) :]
+    in_order = iter(mixed)
+    by_call = tuple(next(in_order) if call.mixed and call.weights is not None else None for call in live.heard) if weights else ()
+    return Gradients(tuple(outs), by_call, tuple(found[: len(hidden)]), found[-1] if pixels else None)
+
+
+def grads(of: Tensor, at: list[Tensor], *, given: Tensor | None = None, keep_graph: bool) -> list[Tensor]:
+    """``torch.autograd.grad`` with zeros where the score does not depend on a tensor."""
+    found = torch.autograd.grad(of, at, grad_outputs=given, retain_graph=keep_graph, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(at, found, strict=True)]

@@ -1,0 +1,116 @@
+"""Each layer's own score (LeGrad): the model's own tail — norm, pool, head — applied to each block's output.
+
+Source: Bousselham et al., "LeGrad", ICCV 2025, eq. 4-6. The tail is not taken apart: the model runs once more, and the last
+block's output is exchanged on its way for all blocks' outputs, one after the other along the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitscope.capture.backward import grads
+from vitscope.capture.heard import Heard
+from vitscope.capture.hidden import batch_second, replacing_output
+from vitscope.capture.intercept import intercept
+from vitscope.capture.live import LayerScores, Live, in_graph
+from vitscope.core.targets import Target
+from vitscope.errors import CaptureError
+from vitscope.trace import AttentionCall, score
+
+
+def layer_scores(live: Live, target: Target) -> LayerScores:
+    """``∂s_l/∂out_l`` for every block, and the attention pool's calls on each block's tokens.
+
+    Formula:
+        ``s_l = score(tail(Z_l))``; first ``G_l = ∂s_l/∂Z_l`` for all layers at once (they share no token), then L short
+        backward passes from ``Z_l`` to the attention of block l.
+
+    Raises:
+        CaptureError: the tail's logits do not depend on the blocks' outputs.
+    """
+    cotangents, pools = _tail(live, target)
+    outs: dict[int, Tensor] = {}
+    weights: dict[int, Tensor] = {}
+    for call, number in zip(live.heard, live.numbers(), strict=True):
+        if number is None:
+            continue
+        mixed = [call.weights] if call.mixed and call.weights is not None else []
+        at = [in_graph(call.out, call.path), *mixed]
+        found = grads(live.outputs[number], at, given=cotangents[number], keep_graph=True)
+        outs[number] = found[0]
+        if mixed:
+            weights[number] = found[1]
+    return LayerScores(outs, weights, pools)
+
+
+def _tail(live: Live, target: Target) -> tuple[list[Tensor], tuple[AttentionCall, ...]]:
+    """All layers through the tail in one batch; one after the other where the tail insists on the batch it began with."""
+    layers = [z.detach() for z in live.outputs]
+    try:
+        found = _through_tail(live, target, layers)
+    except RuntimeError:  # shapes fixed before the last block (masks, ids): the tail takes the original batch only
+        found = [part for z in layers for part in _through_tail(live, target, [z])]
+    cotangents = [g for g, _ in found]
+    pools = tuple(call for _, calls in found for call in calls)
+    return cotangents, pools
+
+
+def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[tuple[Tensor, list[AttentionCall]]]:
+    """For each layer: ``∂s_l/∂Z_l``, and the calls the tail made on it with their ``layer_grad``."""
+    at_batch = _batch_axis(live, layers[0])
+    stacked = torch.cat(layers, dim=at_batch).requires_grad_()
+    count = len(layers)
+    logits, pools = _run_tail(live, stacked, count)
+    index = Target(target.index * count, target.against * count)
+    total = score(in_graph(logits, "logits of each layer"), index).sum()
+    mixed = [call.weights for call in pools if call.mixed and call.weights is not None]
+    found = grads(total, [stacked, *(in_graph(call.out, call.path) for call in pools), *mixed], keep_graph=False)
+    at_outs = found[1 : 1 + len(pools)]
+    calls = [_sliced(call, grad, count) for call, grad in zip(pools, at_outs, strict=True) if not call.mixed]
+    return [(g, [call[i] for call in calls]) for i, g in enumerate(found[0].chunk(count, dim=at_batch))]
+
+
+def _run_tail(live: Live, stacked: Tensor, count: int) -> tuple[Tensor, list[Heard]]:
+    """The model once more, without a graph until the last block; from there on with the stacked tokens and a graph."""
+    batch = len(live.pixels) * count
+
+    def exchange(_: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)  # no_grad below ends it again
+        return stacked
+
+    last = live.blocks.paths[-1]
+    with torch.no_grad(), intercept(live.module, batch=batch) as recorder, replacing_output(live.module, last, exchange):
+        logits = live.forward(live.pixels.detach())
+    if logits is None or len(logits) != batch:
+        shape = None if logits is None else list(logits.shape)
+        raise CaptureError(f"the tail gives logits {shape}", expected=f"[{batch}, classes]", where="LeGrad's layer scores")
+    return logits, [call for call in recorder.heard if _after(live, call)]
+
+
+def _after(live: Live, call: Heard) -> bool:
+    """Outside the blocks, and on the stacked tokens (a call before the blocks has no graph)."""
+    return live.blocks.number(call.path) is None and call.out.requires_grad
+
+
+def _sliced(call: Heard, grad: Tensor, count: int) -> list[AttentionCall]:
+    """A call on the stacked batch as one call for each layer."""
+    whole = call.call(layer_grad=grad)
+    kept = (whole.q, whole.k, whole.v, whole.mask, whole.weights, whole.layer_grad)
+    parts = zip(*(_chunks(x, count) for x in kept), whole.out.chunk(count), strict=True)
+    return [
+        AttentionCall(whole.path, whole.kind, q, k, v, out, whole.scale, mask, whole.is_causal, weights, layer_grad=g)
+        for q, k, v, mask, weights, g, out in parts
+    ]
+
+
+def _chunks(x: Tensor | None, count: int) -> list[Tensor | None]:
+    """Along the batch; what all pictures share (a mask), or nothing, is shared by all layers."""
+    if x is None:
+        return [None] * count
+    return list(x.chunk(count)) if len(x) > 1 or count == 1 else [x] * count
+
+
+def _batch_axis(live: Live, z: Tensor) -> int:
+    call = next(call for call, number in zip(live.heard, live.numbers(), strict=True) if number is not None)
+    return 1 if batch_second(z.shape, len(live.pixels), call.place(call.out.detach()).shape[-2]) else 0
