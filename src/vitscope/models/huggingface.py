@@ -1,0 +1,172 @@
+"""Hugging Face: hub names, local folders and model objects, with transformers' own image processor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitscope.core.layout import Kind
+from vitscope.errors import ModelError
+from vitscope.models import checkpoint
+from vitscope.models.family import Loaded, Options, fetching, library, pair
+from vitscope.models.hf_processor import preparation_of, resized
+from vitscope.models.prefixes import learned_tokens
+from vitscope.models.preparing import Preparation
+
+#: Vision towers of two-tower models.
+_TOWERS = {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel", "AltCLIPModel": "AltCLIPVisionModel"}
+
+
+def recognises(module: nn.Module) -> bool:
+    """Whether a module is a transformers model."""
+    return hasattr(module, "config") and hasattr(module.config, "model_type")
+
+
+def load(name: str, options: Options, ref: str = "") -> Loaded:
+    """A model from a local folder or the hub: safetensors only, and no code from the repository is ever run.
+
+    Args:
+        name: hub name or folder.
+        options: ``backend="pil"`` or ``"torchvision"`` chooses among transformers' two image processors (its own choice by default).
+        ref: what to call it, where that is not ``hf:name``.
+
+    Raises:
+        ModelError: no config, no safetensors, weights missing for the architecture, or the hub cannot be reached.
+    """
+    given = options.only("backend", "revision")
+    ref = ref or f"hf:{name}"
+    where: dict[str, Any] = {"trust_remote_code": False, **({"revision": given["revision"]} if "revision" in given else {})}
+    if options.weights is not None:
+        raise ModelError("weights=FILE", where=ref, todo="put config.json and model.safetensors into one folder")
+    transformers = library("transformers", "all", "hf: models")
+    with fetching(ref):
+        config = transformers.AutoConfig.from_pretrained(name, **where)
+    module = _module(transformers, name, config, where, ref)
+    with fetching(f"{ref} (preprocessor_config.json)"):
+        processor = _processor(transformers, name, given.get("backend"), where)
+    if options.input_size is not None:
+        processor = resized(processor, options.input_size)
+    return _describe(module, ref, preparation_of(processor))
+
+
+def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    architecture = _TOWERS.get(architecture, architecture)
+    kind = getattr(transformers, architecture, None)
+    if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
+        raise ModelError(
+            f"architecture {architecture or config.model_type!r}", where=ref, expected="a transformers model of pictures (pixel_values in)"
+        )
+    extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    with fetching(ref), torch.random.fork_rng(devices=[]), _quiet(transformers):
+        module, info = kind.from_pretrained(
+            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **extra, **where
+        )
+    missing, mismatched = sorted(info["missing_keys"]), [str(entry[0]) for entry in info["mismatched_keys"]]
+    if missing or mismatched:
+        raise checkpoint.mismatch(missing, (), mismatched, ref)
+    return module.eval()  # type: ignore[no-any-return]  # a transformers model, whose type is not followed
+
+
+class _quiet:  # noqa: N801 - reads as a statement: with _quiet(transformers)
+    """transformers' loading report silenced: what it would warn about is raised as an error here."""
+
+    def __init__(self, transformers: Any) -> None:
+        self.logging = transformers.utils.logging
+
+    def __enter__(self) -> None:
+        self.level = self.logging.get_verbosity()
+        self.bars = self.logging.is_progress_bar_enabled()
+        self.logging.set_verbosity_error()
+        self.logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        self.logging.set_verbosity(self.level)
+        if self.bars:
+            self.logging.enable_progress_bar()
+
+
+def _processor(transformers: Any, name: str, backend: str | None, where: dict[str, Any]) -> Any:
+    """Transformers' own choice of image processor, or its PIL one where torchvision cannot be imported."""
+    with _quiet(transformers):
+        if backend is not None:
+            return transformers.AutoImageProcessor.from_pretrained(name, backend=backend, **where)
+        try:
+            return transformers.AutoImageProcessor.from_pretrained(name, **where)
+        except ImportError:
+            return transformers.AutoImageProcessor.from_pretrained(name, backend="pil", **where)
+
+
+def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
+    """What is known of a transformers model object; its image processor is asked for, or found in the folder it came from."""
+    given = options.only("processor")
+    processor = given.get("processor")
+    folder = str(getattr(module.config, "_name_or_path", "") or "")
+    if processor is None and (Path(folder) / "preprocessor_config.json").is_file():
+        processor = _processor(library("transformers", "all", "hf models"), folder, None, {"trust_remote_code": False})
+    if processor is not None and options.input_size is not None:
+        processor = resized(processor, options.input_size)
+    return _describe(module, ref, preparation_of(processor) if processor is not None else None)
+
+
+def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
+    config = getattr(module.config, "vision_config", None) or module.config
+    size = getattr(config, "image_size", None)
+    prefix = learned_tokens(module)
+    patch = getattr(config, "patch_size", None)
+    return Loaded(
+        module=module,
+        ref=ref,
+        call=_caller(module, pair(size) if size else None),
+        output=output,
+        preparation=preparation,
+        input_size=pair(size) if size else None,
+        labels=_labels(config if hasattr(config, "id2label") and config is module.config else module.config, module),
+        prefix=prefix,
+        patch=pair(patch) if patch else None,
+        reads="cls" if Kind.CLS in prefix else "patch mean",
+        missing=() if preparation is not None else ("processor=AutoImageProcessor.from_pretrained(...)",),
+        libraries=("transformers",),
+    )
+
+
+def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
+    """How to call it: position embeddings are interpolated where the input is of another size and the model can; patches in their order."""
+    takes = inspect.signature(module.forward).parameters
+
+    def call(model: Any, pixels: Tensor) -> Any:
+        given: dict[str, Any] = {}
+        size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+        if "interpolate_pos_encoding" in takes and native is not None and size != native:
+            given["interpolate_pos_encoding"] = True
+        if "noise" in takes:  # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
+            count = (size[0] * size[1]) // model.config.patch_size**2
+            given["noise"] = torch.arange(count, device=pixels.device)[None].expand(len(pixels), -1).float()
+        return model(pixel_values=pixels, **given)
+
+    return call
+
+
+def output(out: Any) -> tuple[Tensor | None, Tensor]:
+    """Class scores where there are any, and what the head made: scores, else the pooled output, else the last tokens."""
+    scores = getattr(out, "logits", None)
+    if isinstance(scores, Tensor) and scores.dim() == 2:
+        return scores, scores
+    for name in ("image_embeds", "pooler_output", "last_hidden_state"):
+        made = getattr(out, name, None)
+        if isinstance(made, Tensor):
+            return None, made
+    return None, out[0]
+
+
+def _labels(config: Any, module: nn.Module) -> tuple[str, ...]:
+    """The configuration's class names; () where there are none but numbers."""
+    if "Classification" not in type(module).__name__:
+        return ()
+    names: Sequence[str] = [str(name) for _, name in sorted((getattr(config, "id2label", None) or {}).items())]
+    return () if all(name.startswith("LABEL_") for name in names) else tuple(names)

@@ -1,0 +1,155 @@
+"""load: from a reference (a scheme and a name, a folder, or an object) to a model ready to be traced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitscope.errors import ModelError
+from vitscope.models import bare, checkpoint, huggingface, openclip, timm, torchvision
+from vitscope.models.family import Loaded, Options, pair
+from vitscope.models.loaded import LoadedModel
+
+SCHEMES = ("builtin", "hf", "timm", "torchvision", "open_clip")
+
+
+def load(
+    ref: str | Path | nn.Module,
+    *,
+    weights: str | Path | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    seed: int = 0,
+    **given: Any,
+) -> LoadedModel:
+    """A model ready to be traced.
+
+    Args:
+        ref: ``builtin:photos``, ``hf:NAME-OR-FOLDER``, ``timm:NAME``, ``torchvision:NAME``, ``open_clip:NAME[/TAG]``, a local folder
+            (Hugging Face's or timm's config.json in it), or an ``nn.Module`` of your own.
+        weights: a local checkpoint to load in place of the published weights (timm, torchvision, open_clip); nothing is downloaded then.
+        labels: class names: a text file, one a line, or a list.
+        device: where to run; an object of your own is left where it is.
+        dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
+        seed: for everything drawn at random (measuring, hiding, re-drawing).
+        given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``processor`` (HF object);
+            ``preprocess`` (torchvision object, own module), ``mean``, ``std``, ``resize``, ``patch``, ``prefix`` (own module).
+
+    Raises:
+        ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit, or something a module needs told.
+        MissingExtra: the library of that scheme is not installed.
+    """
+    size = given.pop("input_size", None)
+    options = Options(Path(weights) if weights is not None else None, labels, pair(size) if size is not None else None, seed, given)
+    if isinstance(ref, nn.Module):
+        if device is not None or dtype is not None:
+            raise ModelError("device or dtype for a module of your own", where="load", todo="move it yourself first: module.to(...)")
+        described = _object(ref, options)
+    else:
+        described = _named(str(ref), options)
+        described.module.to(device=_device(device), dtype=_dtype(dtype))
+        described.module.requires_grad_(requires_grad=False)
+    return LoadedModel(_named_classes(described, options.labels), seed=seed)
+
+
+def _named(ref: str, options: Options) -> Loaded:
+    scheme, colon, name = ref.partition(":")
+    if not colon or scheme not in SCHEMES:
+        folder = Path(ref).expanduser()
+        if folder.is_dir():
+            return _folder(folder, options, str(ref))
+        if colon and len(scheme) > 1 and "/" not in scheme:
+            raise ModelError(f"unknown scheme {scheme!r}", where=ref, expected=", ".join(f"{s}:" for s in SCHEMES) + " or a folder")
+        raise ModelError("neither a folder nor a reference", where=ref, expected=", ".join(f"{s}:NAME" for s in SCHEMES) + " or a folder")
+    if not name:
+        raise ModelError("no name after the scheme", where=ref, expected=f"{scheme}:NAME")
+    families: dict[str, Callable[[str, Options], Loaded]] = {
+        "builtin": _builtin,
+        "hf": _hugging_face,
+        "timm": timm.load,
+        "torchvision": torchvision.load,
+        "open_clip": openclip.load,
+    }
+    return families[scheme](name, options)
+
+
+def _builtin(name: str, options: Options) -> Loaded:
+    """The model folder shipped under that name; nothing more than a place in the package."""
+    home = Path(__file__).parent / "builtin"
+    known = sorted(p.parent.name for p in home.glob("*/config.json"))
+    if name not in known:
+        raise ModelError(
+            f"unknown built-in model {name!r}", where="builtin", expected=", ".join(known) or "none is shipped with this build"
+        )
+    return huggingface.load(str(home / name), options, ref=f"builtin:{name}")
+
+
+def _hugging_face(name: str, options: Options) -> Loaded:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _folder(folder, options, f"hf:{name}")
+    if name.startswith((".", "/", "~")):
+        raise ModelError("no such folder", where=name, expected="a folder with config.json")
+    return huggingface.load(name, options)
+
+
+def _folder(folder: Path, options: Options, ref: str) -> Loaded:
+    """A model folder of Hugging Face's or timm's kind, told apart by its config.json."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ModelError("a folder without config.json", where=str(folder), expected="a Hugging Face or timm model folder")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"not readable as JSON ({error})", where=str(config), expected="a model configuration") from error
+    if isinstance(found, dict) and "architecture" in found:
+        return timm.load_folder(folder, found, options)
+    if not isinstance(found, dict) or "model_type" not in found:
+        raise ModelError("no model_type or architecture in it", where=str(config), expected="a Hugging Face or timm configuration")
+    return huggingface.load(str(folder), options, ref=ref)
+
+
+def _object(module: nn.Module, options: Options) -> Loaded:
+    """A model object by the family it shows itself to be of; the plain rules where it is nobody's."""
+    ref = type(module).__name__
+    if options.weights is not None:
+        raise ModelError("weights=FILE for a module of your own", where=ref, todo="load them into it yourself first")
+    families: tuple[Any, ...] = (huggingface, openclip, timm, torchvision)
+    family = next((family for family in families if family.recognises(module)), bare)
+    described: Loaded = family.describe(module, ref, options)
+    return described
+
+
+def _named_classes(described: Loaded, labels: str | Path | Sequence[str] | None) -> Loaded:
+    """With the class names the caller gave; their number is checked when the model's scores are first seen."""
+    if labels is None:
+        return described
+    if isinstance(labels, (str, Path)):
+        return replace(described, labels=checkpoint.read_labels(labels), labels_from=str(labels))
+    return replace(described, labels=tuple(str(name) for name in labels), labels_from="labels")
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        wanted = torch.device(device or "cpu")
+    except RuntimeError as error:
+        raise ModelError(f"device {device!r}", expected="cpu, cuda, cuda:0 …", where="device") from error
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda, but no GPU is available here", expected="cpu", where="device")
+    return wanted
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    known = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype is not None and dtype not in known:
+        raise ModelError(f"dtype {dtype!r}", expected=", ".join(known), where="dtype")
+    return known[dtype or "float32"]

@@ -1,0 +1,308 @@
+"""LoadedModel: a model ready to be traced; what every family becomes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitscope.capture.blocks import Blocks
+from vitscope.capture.drop import choose_drop
+from vitscope.capture.live import Pass
+from vitscope.capture.run import run
+from vitscope.core.layout import Readout, TokenLayout
+from vitscope.core.placement import Placement
+from vitscope.core.provenance import Provenance
+from vitscope.core.sample import Sample
+from vitscope.core.targets import Target, resolve
+from vitscope.errors import ArgumentError, ModelError
+from vitscope.models.checkpoint import check_labels, plain_labels
+from vitscope.models.family import Loaded
+from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, readouts
+from vitscope.models.measure import read_tokens
+from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
+from vitscope.models.weights import fingerprint, redrawn, version
+from vitscope.trace import Inputs, Needs, Trace
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was learnt of the model at one input size, before any photo.
+
+    Attributes:
+        passed: the pass on noise it was learnt from (calls without block numbers are outside the blocks).
+        classes: number of class scores; 0 for a headless model.
+    """
+
+    layout: TokenLayout
+    passed: Pass
+    classes: int
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks' module paths."""
+        return self.passed.blocks
+
+
+class LoadedModel:
+    """A model ready to be traced. The module inside is never edited and never switched.
+
+    Attributes:
+        module: the model itself, as loaded or as the user gave it.
+        ref: the reference it was loaded by.
+    """
+
+    def __init__(self, described: Loaded, *, seed: int = 0) -> None:
+        self.described = described
+        self.module = described.module
+        self.ref = described.ref
+        self.seed = seed
+        self._studies: dict[tuple[int, int], Study] = {}
+        self._drops: dict[tuple[int, int], str] = {}
+        self._fingerprint: tuple[object, str] | None = None
+        self._twin: tuple[object, nn.Module] | None = None
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({self.ref!r})"
+
+    # what is known without a photo
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """``(h, w)`` the model was built for, or was said to take.
+
+        Raises:
+            ModelError: nobody said.
+        """
+        if self.described.input_size is None:
+            raise self._missing(("input_size", *self.described.missing))
+        return self.described.input_size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names by index (empty for a model without class scores)."""
+        return self._labels(self.study().classes)
+
+    def _labels(self, classes: int) -> tuple[str, ...]:
+        if not classes:
+            return ()
+        given = self.described.labels
+        return check_labels(given, classes, self.described.labels_from) if given else plain_labels(classes)
+
+    def study(self, input_size: tuple[int, int] | None = None) -> Study:
+        """Layout, read-out and blocks for an input of this size (the model's own where not given): measured once, then kept."""
+        size = input_size or self.input_size
+        if size not in self._studies:
+            self._studies[size] = self._measured(size)
+        return self._studies[size]
+
+    def _measured(self, size: tuple[int, int]) -> Study:
+        noise = noise_picture(size, self.module, self.seed)
+        passed = run(self.module, self._scores, noise)
+        layout = measure_layout(self.module, self._call, noise, Told(self.described.prefix, self.described.patch))
+        layout = replace(layout, readouts=self._readouts(layout, passed, noise))
+        return Study(layout, passed, 0 if passed.logits is None else int(passed.logits.shape[1]))
+
+    def _readouts(self, layout: TokenLayout, passed: Pass, noise: Tensor) -> tuple[Readout, ...]:
+        outside = [call for call in passed.calls if call.block is None]
+        with torch.no_grad():
+            headless = self._made(noise).dim() != 2
+        if headless:
+            return configured_readout(layout, self.described.reads)
+        read = read_tokens(self.module, self._made, noise, passed.blocks, layout.n)
+        return readouts(layout, read, outside)
+
+    def layout(self, input_size: tuple[int, int] | None = None) -> TokenLayout:
+        """What each token is, for an input of this size."""
+        return self.study(input_size).layout
+
+    # running it
+
+    def _call(self, pixels: Tensor) -> Any:
+        return self.described.call(self.module, pixels)
+
+    def _scores(self, pixels: Tensor) -> Tensor | None:
+        return self.described.output(self._call(pixels))[0]
+
+    def _made(self, pixels: Tensor) -> Tensor:
+        return self.described.output(self._call(pixels))[1]
+
+    def prepare(self, samples: Sequence[Sample]) -> tuple[Tensor, tuple[Placement, ...]]:
+        """The library's own tensor ``[b, 3, h, w]`` (float32, on the CPU), and where it lies in each photo.
+
+        Raises:
+            ModelError: nothing is known about the model's preprocessing, or photos prepared to different sizes.
+        """
+        if self.described.preparation is None:
+            raise self._missing(self.described.missing)
+        pairs = [self.described.preparation(sample) for sample in samples]
+        sizes = sorted({tuple(tensor.shape[-2:]) for tensor, _ in pairs})
+        if len(sizes) > 1:
+            raise ModelError(
+                f"photos prepared to {' and '.join(f'{h}×{w}' for h, w in sizes)}", expected="one size", todo="trace them one at a time"
+            )
+        return torch.stack([tensor for tensor, _ in pairs]), tuple(placement for _, placement in pairs)
+
+    def _missing(self, names: Sequence[str]) -> ModelError:
+        example = {"input_size": "input_size=224", "mean": "mean=(0.5, 0.5, 0.5)", "std": "std=(0.5, 0.5, 0.5)"}
+        call = ", ".join(example.get(name, name) for name in dict.fromkeys(names))
+        return ModelError(
+            f"not known: {', '.join(dict.fromkeys(names))}",
+            where=self.ref,
+            expected=f"vs.load(model, {call})",
+            todo="or feed prepared tensors [b, 3, h, w]",
+        )
+
+    def trace(self, samples: Any, needs: Needs = Needs(), target: Any = None) -> Trace:  # noqa: B008 - frozen
+        """One forward pass on a path, PIL image, array, Sample or prepared tensor, or a list of them.
+
+        Args:
+            samples: the photos, or pixels already prepared.
+            needs: what to keep beyond attention and scores.
+            target: what gradients are of: a label, an index, a pair (this rather than that), or None for the top prediction.
+
+        Raises:
+            PhotoError: a photo that cannot be read.
+            ProofError: the capture fails one of its proofs, at first use.
+        """
+        if is_prepared(samples):
+            pixels = prepared_pixels(samples)
+            preparation = self.described.preparation
+            shots, placements = shown(pixels, preparation.mean if preparation else (), preparation.std if preparation else ())
+        else:
+            shots = tuple(gather(samples))
+            pixels, placements = self.prepare(shots)
+        size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+        study = self.study(size)
+        return _Again(self, study, self._placed(pixels), shots, placements)(needs, target, Inputs())
+
+    def _placed(self, pixels: Tensor) -> Tensor:
+        like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
+        return pixels.to(device=like.device, dtype=like.dtype)
+
+    def drop(self, study: Study, pixels: Tensor) -> str:
+        """How tokens are dropped here: "removed" or "masked"; tried out once for each input size."""
+        size = study.layout.input_size
+        if size not in self._drops:
+            patches = torch.as_tensor(study.layout.patches, device=pixels.device)
+            self._drops[size] = choose_drop(
+                self.module, self._scores, pixels[:1], tokens=study.layout.n, patches=patches, blocks=study.blocks
+            )
+        return self._drops[size]
+
+    def redrawn(self, seed: int) -> nn.Module:
+        """A copy with its weights re-drawn; the last one is kept."""
+        key = (seed, version(self.module))
+        if self._twin is None or self._twin[0] != key:
+            self._twin = (key, redrawn(self.module, seed))
+        return self._twin[1]
+
+    def weights_fingerprint(self) -> str:
+        """First 16 hex digits of the sha256 over the weights; computed again when they have changed."""
+        key = version(self.module)
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            self._fingerprint = (key, fingerprint(self.module))
+        return self._fingerprint[1]
+
+    def provenance(self, passed: Pass, pixels: Tensor, samples: Sequence[Sample]) -> Provenance:
+        """What made a result."""
+        libraries = ("vitscope", "torch", *self.described.libraries)
+        return Provenance(
+            model=self.ref,
+            weights=self.weights_fingerprint(),
+            preprocessing=self.described.preparation.text if self.described.preparation else "none: fed as prepared tensors",
+            dtype=str(pixels.dtype).removeprefix("torch."),
+            device=str(pixels.device),
+            attention=", ".join(dict.fromkeys(call.kind for call in passed.calls)),
+            seed=self.seed,
+            versions={name: _version(name) for name in libraries},
+            samples=tuple(sample.digest or sample.id for sample in samples),
+        )
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The way back to the model that a trace carries: ``again(needs, target, inputs)``."""
+
+    model: LoadedModel
+    study: Study
+    pixels: Tensor
+    samples: tuple[Sample, ...]
+    placements: tuple[Placement, ...]
+
+    def __call__(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
+        model = self.model
+        pixels = self.pixels if inputs.pixels is None else model._placed(inputs.pixels)
+        if pixels.shape[1:] != self.pixels.shape[1:]:
+            raise ArgumentError(
+                f"pixels {tuple(pixels.shape)}", expected=f"[b, {', '.join(map(str, self.pixels.shape[1:]))}]", where="again"
+            )
+        module = model.module if inputs.redraw is None else model.redrawn(inputs.redraw)
+        described = model.described
+        drop = "removed" if inputs.keep is None else model.drop(self.study, self.pixels)
+        labels = model._labels(self.study.classes)
+        chosen: list[Target] = []
+
+        def forward(x: Tensor) -> Tensor | None:
+            return described.output(described.call(module, x))[0]
+
+        def pick(logits: Tensor) -> Target:
+            chosen.append(resolve(target, labels, logits.argmax(dim=-1).tolist()))
+            return chosen[-1]
+
+        passed = run(
+            module,
+            forward,
+            pixels,
+            needs=needs,
+            pick_target=pick,
+            keep=inputs.keep,
+            drop="masked" if drop == "masked" else "removed",
+            blocks=self.study.blocks,
+        )
+        return self._trace(passed, pixels, needs, labels)
+
+    def _trace(self, passed: Pass, pixels: Tensor, needs: Needs, labels: tuple[str, ...]) -> Trace:
+        samples, placements = self._matching(len(pixels))
+        preparation = self.model.described.preparation
+        mean, std = (preparation.mean, preparation.std) if preparation else ((), ())
+        return Trace(
+            calls=passed.calls,
+            layout=self.study.layout,
+            placements=placements,
+            samples=samples,
+            pixels=pixels,
+            logits=passed.logits,
+            labels=labels,
+            provenance=self.model.provenance(passed, pixels, samples),
+            rerun=replace(self, pixels=pixels, samples=samples, placements=placements),
+            needs=needs,
+            target=passed.target,
+            hidden=passed.hidden,
+            hidden_grads=passed.hidden_grads,
+            pixel_grads=passed.pixel_grads,
+            layer_pools=passed.layer_pools,
+            exact_drop=self.model._drops.get(self.study.layout.input_size, "removed"),
+            mean=mean or (0.0, 0.0, 0.0),
+            std=std or (1.0, 1.0, 1.0),
+        )
+
+    def _matching(self, count: int) -> tuple[tuple[Sample, ...], tuple[Placement, ...]]:
+        """Samples and placements for so many pictures: other pixels may come several to a photo."""
+        if count == len(self.samples):
+            return self.samples, self.placements
+        if count % len(self.samples) == 0 and len(self.samples) > 0:
+            times = count // len(self.samples)
+            return self.samples * times, self.placements * times
+        return (self.samples[0],) * count, (self.placements[0],) * count

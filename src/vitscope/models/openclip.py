@@ -1,0 +1,121 @@
+"""open_clip: the vision tower of a CLIP model, with open_clip's own image transform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitscope.core.layout import Kind
+from vitscope.errors import ModelError
+from vitscope.models import checkpoint
+from vitscope.models.family import Loaded, Options, fetching, library, nearest, pair
+from vitscope.models.prefixes import learned_tokens
+from vitscope.models.preparing import Preparation, steps_text, walk
+
+
+def recognises(module: nn.Module) -> bool:
+    """Whether a module is an open_clip model or one of its vision towers."""
+    return type(module).__module__.startswith("open_clip.")
+
+
+def load(name: str, options: Options) -> Loaded:
+    """A vision tower by architecture name, or ``NAME/pretrained-tag``, or NAME with a local checkpoint.
+
+    Raises:
+        ModelError: unknown name or tag, or weights that cannot be had.
+        MissingExtra: open_clip is not installed.
+    """
+    options.only()
+    open_clip = library("open_clip", "open-clip", "open_clip: models")
+    name, _, tag = name.partition("/")
+    known = open_clip.list_models()
+    if name not in known:
+        raise ModelError(f"unknown model {name!r}", where="open_clip", expected=f"a name open_clip knows, such as {nearest(name, known)}")
+    if options.weights is not None:
+        visual = _local(open_clip, name, options)
+        return describe(visual, f"open_clip:{name}")
+    tag = _tag(open_clip, name, tag)
+    ref = f"open_clip:{name}/{tag}"
+    with fetching(ref), torch.random.fork_rng(devices=[]):
+        model = open_clip.create_model(name, pretrained=tag, **_size(options))
+    return describe(model, ref)
+
+
+def _size(options: Options) -> dict[str, Any]:
+    return {"force_image_size": options.input_size} if options.input_size else {}
+
+
+def _tag(open_clip: Any, name: str, tag: str) -> str:
+    tags = list(open_clip.list_pretrained_tags_by_model(name))
+    if not tags:
+        raise ModelError("no published weights", where=f"open_clip:{name}", todo="give weights=FILE")
+    if tag and tag not in tags:
+        raise ModelError(f"unknown pretrained tag {tag!r}", where=f"open_clip:{name}", expected=f"such as {nearest(tag, tags)}")
+    # OpenAI's own weights need another activation than the plain architecture of that name
+    return tag or next((t for t in tags if t.startswith(("laion2b_s", "datacomp_xl"))), tags[0])
+
+
+def _local(open_clip: Any, name: str, options: Options) -> nn.Module:
+    assert options.weights is not None
+    state = checkpoint.read(options.weights)
+    with torch.random.fork_rng(devices=[]):
+        model = open_clip.create_model(name, pretrained=None, load_weights=False, **_size(options))
+    tower = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
+    visual: nn.Module = model.visual
+    checkpoint.load_strictly(visual, tower or state, str(options.weights))
+    return visual
+
+
+def describe(module: nn.Module, ref: str, options: Options | None = None) -> Loaded:
+    """What is known of an open_clip model or vision tower.
+
+    Raises:
+        ModelError: a model without a vision tower.
+    """
+    given = options.only() if options else {}
+    del given
+    visual: Any = getattr(module, "visual", module)
+    if not hasattr(visual, "image_size"):
+        raise ModelError(f"{type(module).__name__} without a vision tower", where=ref, expected="an open_clip model or its .visual")
+    visual.eval() if options is None else None
+    size = pair(visual.image_size)
+    preparation = preparation_of(visual, size)
+    return Loaded(
+        module=visual,
+        ref=ref,
+        call=lambda tower, pixels: tower(pixels),
+        output=embedding,
+        preparation=preparation,
+        input_size=size,
+        prefix=learned_tokens(_without_pool(visual)),
+        patch=_patch(visual),
+        libraries=("open_clip_torch",),
+    )
+
+
+def preparation_of(visual: Any, size: tuple[int, int]) -> Preparation:
+    """open_clip's own image transform from a tower's configuration."""
+    open_clip = library("open_clip", "open-clip", "open_clip: models")
+    config = open_clip.transform.PreprocessCfg(**{**(getattr(visual, "preprocess_cfg", None) or {}), "size": size})
+    steps = open_clip.transform.image_transform_v2(config, is_train=False).transforms
+    return Preparation(walk(steps), steps_text(steps), tuple(config.mean), tuple(config.std))
+
+
+def _without_pool(visual: Any) -> nn.Module:
+    """The tower itself: a timm trunk's learned tokens are its own."""
+    return getattr(visual, "trunk", visual)  # type: ignore[no-any-return]  # Any in, a module by open_clip's convention
+
+
+def _patch(visual: Any) -> tuple[int, int] | None:
+    size = getattr(visual, "patch_size", None)
+    return pair(size) if size else None
+
+
+def embedding(out: Any) -> tuple[Tensor | None, Tensor]:
+    """A tower gives an image embedding and no class scores (some configurations give their tokens too)."""
+    return None, out[0] if isinstance(out, (tuple, list)) else out
+
+
+__all__ = ["Kind", "describe", "load", "recognises"]
