@@ -46,11 +46,18 @@ UNITS = {
     "occlusion": "logit change when hidden",
 }
 TRUST = {
+    "sentence": "Hiding its hottest patches costs 3.40 score points, random ones 0.90 ± 0.21: what it marks matters to the score.",
+    "uninformative": False,
     "redrawn_weights_similarity": 0.08,
     "target_swap_similarity": 0.31,
+    "target_swapped_to": "tiger cat",
     "hottest_drop": 3.4,
     "random_drop": 0.9,
-    "sentence": "Hiding the hottest patches lowers the score 3.8 times as much as hiding random ones.",
+    "random_drop_spread": 0.21,
+    "draws_beaten": 1.0,
+    "random_draws": 10,
+    "relative_spread": 0.8,
+    "attention_from_uniform": 0.4,
 }
 
 

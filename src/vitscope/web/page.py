@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitscope.views.colour import LEVELS, Limits, table
+from vitscope.views.confidence import trust_words
 from vitscope.views.frame import Frame, fitted
 from vitscope.views.paint import paint_grid, paint_on_photo
 from vitscope.views.plain import percent, short
@@ -131,7 +132,7 @@ def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, A
         "hidden": hidden_rows(panel.facts["hidden"]),
         "hidden_total": percent(sum(panel.facts["hidden"].values())),
         "words": panel.facts["words"],
-        "trust": trust_rows(panel.facts["trust"]),
+        "trust": trust_words(panel.facts["trust"]),
         "notes": panel.facts["notes"],
         "shared": panel.facts.get("maps_on_scale", 1),
         "layer": panel.facts["layer"],
@@ -158,20 +159,6 @@ def hidden_rows(shares: dict[str, float]) -> list[dict[str, Any]]:
     rows = [{"kind": k, "words": KIND_WORDS.get(k, k), "share": v, "text": percent(v)} for k, v in shares.items()]
     on_picture = max(1.0 - sum(shares.values()), 0.0)
     return [{"kind": "patch", "words": "patches in the picture", "share": on_picture, "text": percent(on_picture)}, *rows]
-
-
-def trust_rows(trust: object) -> dict[str, Any] | None:
-    """The trust figures in rows and their sentence; None where the map was not checked."""
-    if not isinstance(trust, dict) or not trust:
-        return None
-    sentence = trust.get("sentence") or trust.get("sentences") or ""
-    rows = [
-        (k.replace("_", " "), value_words(v)) for k, v in trust.items() if k not in ("sentence", "sentences") and not isinstance(v, dict)
-    ]
-    for key, nested in trust.items():
-        if isinstance(nested, dict):
-            rows += [(f"{key}: {k}".replace("_", " "), value_words(v)) for k, v in nested.items()]
-    return {"sentence": " ".join(sentence) if isinstance(sentence, list) else sentence, "rows": rows}
 
 
 def layer_rows(view: View, maps: list[dict[str, Any]]) -> dict[str, Any] | None:
