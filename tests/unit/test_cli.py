@@ -1,0 +1,246 @@
+"""The command line as a user meets it: what it writes, what it refuses in one line and with which exit code, what it leaves behind."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import photos
+
+import vitscope
+from vitscope.cli import main
+
+METHOD_NAMES = "attention rollout gradient-rollout relevance grad-cam legrad integrated-gradients occlusion".split()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "cat.png"
+    Image.fromarray(photos.scene(60, 80)).save(path)
+    return path
+
+
+@pytest.fixture
+def vs(capsys, monkeypatch, tmp_path):
+    """Run a command; returns (exit code, stdout, stderr)."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def refused(result, code, *fragments):
+    """A refusal: the exit code, one line on stderr, no traceback, and the words that help."""
+    got, _, err = result
+    assert got == code, err
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    for fragment in fragments:
+        assert fragment in err, err
+
+
+def written(folder):
+    return sorted(path.name for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_version(vs):
+    assert vs("--version")[:2] == (0, f"{vitscope.__version__}\n")
+
+
+def test_npz_holds_what_other_programs_rely_on(vs, photo, tmp_path):
+    out = tmp_path / "cat.npz"
+    code, _, err = vs("explain", photo, "--method", "relevance", "--target", "cat", "--against", "dog", "--out", out)
+    assert code == 0, err
+    found = np.load(out)
+    assert found["grid"].dtype == found["tokens"].dtype == found["image_map"].dtype == np.float32
+    assert found["grid"].shape == (8, 8)
+    assert found["tokens"].shape == (65,)
+    assert found["image_map"].shape == (60, 80)
+    assert np.isnan(found["image_map"][:, 0]).all()  # cropped away
+    assert np.isfinite(found["image_map"][:, 40]).all()
+    meta = json.loads(str(found["meta"]))
+    assert {"model", "labels", "probabilities", "method", "layer", "head", "query", "target", "unit", "version"} <= set(meta)
+    assert meta["model"] == "builtin:photos"
+    assert len(meta["labels"]) == len(meta["probabilities"]) == 5
+    assert meta["target"] == "cat rather than dog"
+
+
+def test_the_same_command_writes_the_same_bytes(vs, photo, tmp_path):
+    for name in ("a", "b"):
+        code, _, err = vs("explain", photo, "--method", "relevance", "--check", "--out", tmp_path / f"{name}.npz")
+        assert code == 0, err
+        assert vs("explain", photo, "--method", "relevance", "--method", "rollout", "--out", tmp_path / f"{name}.html")[0] == 0
+        assert vs("explain", photo, "--method", "rollout", "--out", tmp_path / f"{name}.png")[0] == 0
+    for ending in ("npz", "html", "png"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+def test_a_folder_gets_one_file_each_and_a_report(vs, photo, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    shutil.copy(photo, other / "cat.png")  # the same name twice must not overwrite
+    code, out, err = vs("explain", photo, other / "cat.png", "--method", "rollout", "--method", "relevance", "--out", tmp_path / "maps")
+    assert code == 0, err
+    names = written(tmp_path / "maps")
+    assert len([name for name in names if name.endswith(".npz")]) == 4
+    assert "report.html" in names
+    assert all(str(tmp_path / "maps" / name) in out for name in names)
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_every_method_by_its_public_name(vs, photo, tmp_path, method):
+    code, _, err = vs("explain", photo, "--method", method, "--out", tmp_path / "m.npz", "--quiet")
+    assert code == 0, err
+    assert json.loads(str(np.load(tmp_path / "m.npz")["meta"]))["method"] == method
+
+
+def test_without_out_the_report_is_beside_the_command(vs, photo, tmp_path):
+    code, _, err = vs("explain", photo, "--method", "rollout")
+    assert code == 0, err
+    assert (tmp_path / "cat.vitscope.html").exists()
+
+
+def test_quiet_says_nothing(vs, photo, tmp_path):
+    assert vs("explain", photo, "--method", "rollout", "--out", tmp_path / "q.npz", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize("make", photos.REFUSED.values(), ids=photos.REFUSED)
+def test_photos_refused_in_one_line(vs, tmp_path, make):
+    path = make(tmp_path)
+    refused(vs("explain", path, "--out", tmp_path / "out.html"), 2, path.name)
+    assert not (tmp_path / "out.html").exists()
+
+
+@pytest.mark.parametrize("make", photos.TAKEN.values(), ids=photos.TAKEN)
+def test_awkward_photos_taken_and_said_so(vs, tmp_path, make):
+    path = make(tmp_path)
+    code, out, err = vs("explain", path, "--method", "rollout", "--out", tmp_path / "out.npz")
+    assert code == 0, err
+    assert "note:" in out
+    assert json.loads(str(np.load(tmp_path / "out.npz")["meta"]))["notes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["--model", "nonsense:thing"], ["nonsense"]),
+        (["--model", "builtin:nothing"], ["nothing", "photos"]),
+        (["--model", "timm:vit_tiny_patch16_225"], ["vit_tiny_patch16_224"]),
+        (["--model", "{folder}"], ["config.json"]),
+        (["--target", "caat"], ["caat", "'cat'"]),
+        (["--target", "10"], ["0 to 9"]),
+        (["--target", "cat", "--against", "cat"], ["itself"]),
+        (["--method", "attention", "--layer", "99"], ["layer 99", "0 to"]),
+        (["--method", "attention", "--head", "99"], ["head", "0 to"]),
+        (["--method", "attention", "--query", "9,9"], ["9, 9", "0 to 7"]),
+        (["--method", "attention", "--query", "nonsense"], ["nonsense"]),
+        (["--method", "nonsense"], ["nonsense", "rollout"]),
+        (["--method", "rollout", "--discard", "1.5"], ["1.5"]),
+        (["--input-size", "large"], ["large"]),
+        (["--labels", "{folder}/none.txt"], ["none.txt"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_refused_in_one_line(vs, photo, tmp_path, words, fragments):
+    folder = tmp_path / "no-config-here"
+    folder.mkdir()
+    words = [word.format(folder=folder) for word in words]
+    refused(vs("explain", photo, *words, "--out", tmp_path / "out.npz"), 2, *fragments)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_folder_that_may_not_be_written_to(vs, photo, tmp_path, monkeypatch):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(locked))  # root may write anywhere: say it may not
+    code, _, err = vs("explain", photo, "--out", locked / "out.html")
+    assert code in (1, 2)
+    assert "not writable" in err
+    assert err.count("\n") == 1
+    assert written(locked) == []
+
+
+def test_a_missing_folder(vs, photo, tmp_path):
+    code, _, err = vs("explain", photo, "--out", tmp_path / "no" / "such" / "out.html")
+    assert code in (1, 2)
+    assert "mkdir -p" in err
+
+
+@pytest.mark.parametrize("ending", ["html", "png", "npz", ""])
+def test_a_full_disk_leaves_nothing(vs, photo, tmp_path, monkeypatch, ending):
+    real = os.fsync
+    calls = []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > (1 if ending == "" else 0):  # in a folder the second file fails, so the first must go too
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / (f"out.{ending}" if ending else "out")
+    code, _, err = vs("explain", photo, "--method", "rollout", "--out", out)
+    assert code == 1
+    assert "No space left" in err
+    assert err.count("\n") == 1
+    assert written(tmp_path) == ["cat.png"]
+    assert not out.exists()
+
+
+def test_several_for_one_npz(vs, photo, tmp_path):
+    refused(vs("explain", photo, photo, "--out", tmp_path / "o.npz"), 2, "folder")
+    refused(vs("explain", photo, "--method", "rollout", "--method", "relevance", "--out", tmp_path / "o.npz"), 2, "folder")
+    refused(vs("explain", photo, "--out", tmp_path / "o.docx"), 2, ".html, .png or .npz")
+
+
+def test_wrong_usage_is_exit_code_two(vs):
+    assert vs("explain")[0] == 2
+    assert vs("nonsense")[0] == 2
+    assert vs("explain", "x.png", "--nonsense")[0] == 2
+
+
+def test_inspect_json_names_calls_layout_methods_and_proof(vs):
+    code, out, err = vs("inspect", "builtin:photos", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {"calls", "layout", "methods", "proof"} <= set(found)
+    assert {"path", "kind", "heads", "queries", "keys"} <= set(found["calls"][0])
+    assert set(found["proof"]) >= {"shape", "rows", "reconstruction", "effect"}
+    assert found["layout"]["grid"] == [8, 8]
+    code, text, _ = vs("inspect", "builtin:photos")
+    assert code == 0
+    assert "Proof" in text
+
+
+def test_a_traceback_only_when_asked(vs, tmp_path):
+    with pytest.raises(vitscope.VitscopeError):
+        vs("explain", tmp_path / "missing.png", "--debug")
+
+
+def test_as_a_program(photo, tmp_path):
+    """Once for real: the installed command, in its own process."""
+    command = [Path(sys.executable).parent / "vitscope", "explain", photo, "--method", "rollout", "--out", tmp_path / "p.npz"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    missing = subprocess.run([*command[:2], tmp_path / "none.png"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("vitscope: ")
