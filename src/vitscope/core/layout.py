@@ -169,7 +169,7 @@ class TokenLayout:
             "grid": list(self.grid),
             "patch": list(self.patch),
             "stride": list(self.stride),
-            "origin": list(self.origin),
+            "origin": [value + 0.0 for value in self.origin],  # 0.0, never −0.0
             "input_size": list(self.input_size),
             "readout": [r.name for r in self.readouts],
             "source": self.source,
