@@ -1,0 +1,237 @@
+"""The four proofs a capture owes: shape, rows, reconstruction, effect. Measured on the model itself, at its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitscope.capture import guards
+from vitscope.capture.blocks import Blocks, number_blocks
+from vitscope.capture.hidden import hearing_blocks
+from vitscope.capture.intercept import intercept
+from vitscope.capture.live import Forward
+from vitscope.capture.modes import ordinary, ordinary_mode
+from vitscope.errors import CaptureError, ProofError
+from vitscope.trace import AttentionCall
+
+#: Rows looked at in each call, spread over the queries.
+ROWS = 16
+#: Largest allowed distance of a row's sum from one, and of A·V from the output (relative), by the type the model works in.
+ROW_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+OUT_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 2e-2}
+IDLE = "the answer does not depend on attention: untrained weights (zero head, tiny layer scales)? load trained ones"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proof: what was measured, what is allowed, and whether that holds."""
+
+    passed: bool
+    measured: float
+    tolerance: float
+    text: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {"passed": self.passed, "measured": self.measured, "tolerance": self.tolerance, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The four proofs of one model at one input size.
+
+    Attributes:
+        shape: every block's call has the layout's number of queries and keys; measured: calls that have not.
+        rows: attention rows sum to one; measured: the largest distance from one.
+        reconstruction: ``A V`` is the call's own output; measured: the largest difference over the output's largest value.
+        effect: another attention gives other logits; measured: the smallest relative change over the kinds of call.
+    """
+
+    shape: Check
+    rows: Check
+    reconstruction: Check
+    effect: Check
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for ``vitscope inspect --json``."""
+        return {name: getattr(self, name).as_dict() for name in self.__dataclass_fields__}
+
+    def require(self, where: str = "") -> Proof:
+        """This proof, if all four hold.
+
+        Raises:
+            ProofError: with the numbers of the first that does not.
+        """
+        for name in self.__dataclass_fields__:
+            check: Check = getattr(self, name)
+            if not check.passed:
+                raise ProofError(
+                    f"proof of {name} failed: {check.text} (measured {check.measured:.3g})",
+                    expected=f"within {check.tolerance:g}" if name != "effect" else f"more than {check.tolerance:g}",
+                    where=where,
+                    todo=IDLE if name == "effect" else "nothing drawn from this capture could be trusted; please report the model",
+                )
+        return self
+
+
+def prove(
+    module: nn.Module,
+    forward: Forward,
+    pixels: Tensor,
+    *,
+    tokens: int | None = None,
+    heads: int | None = None,
+    blocks: Blocks | None = None,
+) -> Proof:
+    """All four proofs on one input: three or more forward passes, no gradient.
+
+    Args:
+        module: the model.
+        forward: how it is called.
+        pixels: ``[b, 3, h, w]``; a picture with detail (noise does well).
+        tokens: tokens the layout has; None: as many as block 0.
+        heads: heads the configuration states; None: not checked.
+        blocks: from :func:`find_blocks`.
+
+    Raises:
+        CaptureError: the model cannot be captured at all.
+        ProofError: a proof failed; the message has the measured numbers.
+    """
+    guards.check_module(module)
+    with ordinary_mode(grad=False):
+        pixels = ordinary(pixels)
+        with intercept(module, batch=len(pixels)) as recorder:
+            forward(pixels)
+        if not recorder.heard:
+            raise guards.none_heard(module)
+        calls = recorder.calls
+        blocks = blocks or number_blocks(module, [call.path for call in calls])
+        proof = Proof(
+            prove_shape([call for call in calls if blocks.number(call.path) is not None], tokens, heads),
+            prove_rows(calls),
+            prove_reconstruction(calls),
+            prove_effect(module, forward, pixels, calls, blocks),
+        )
+    return proof.require(type(module).__name__)
+
+
+def prove_shape(calls: Sequence[AttentionCall], tokens: int | None, heads: int | None) -> Check:
+    """Queries, keys and heads of every block's call."""
+    expected = tokens if tokens is not None else calls[0].queries
+    wrong = [call for call in calls if (call.queries, call.keys) != (expected, expected) or heads not in (None, call.heads)]
+    if wrong:
+        first = wrong[0]
+        text = f"{first.path} has {first.queries} queries, {first.keys} keys, {first.heads} heads; the layout has {expected} tokens"
+        return Check(passed=False, measured=len(wrong), tolerance=0, text=text + (f", the configuration {heads} heads" if heads else ""))
+    return Check(passed=True, measured=0, tolerance=0, text=f"{len(calls)} calls of {expected} queries × {expected} keys")
+
+
+def prove_rows(calls: Sequence[AttentionCall]) -> Check:
+    """Rows sum to one and hold nothing negative."""
+    worst, tolerance, where = 0.0, ROW_TOLERANCE[torch.float32], ""
+    for call in calls:
+        rows = call.rows(_sampled(call))
+        off = (rows.sum(dim=-1) - 1).abs().max()
+        distance = _number(torch.maximum(off, -rows.min()))
+        kept = call.weights.dtype if call.weights is not None else call.dtype
+        allowed = ROW_TOLERANCE.get(kept, 0.0)
+        if where == "" or distance / allowed > worst / tolerance:
+            worst, tolerance, where = distance, allowed, call.path
+    text = f"rows sum to one within {worst:.2g}, largest at {where or 'the model'}"
+    return Check(passed=worst <= tolerance, measured=worst, tolerance=tolerance, text=text)
+
+
+def prove_reconstruction(calls: Sequence[AttentionCall]) -> Check:
+    """``A V`` against the call's own output; with talking heads, after the mix of heads that fits best."""
+    worst, tolerance, where = -1.0, 1.0, ""
+    for call in calls:
+        missed = reconstruction_error(call)
+        allowed = OUT_TOLERANCE.get(call.out.dtype, 0.0)
+        if missed / allowed > worst / tolerance:
+            worst, tolerance, where = missed, allowed, call.path + (" (heads mixed after the softmax)" if call.mixed else "")
+    text = f"attention times values gives the call's own output within {worst:.2g} of its largest value, worst at {where or 'the model'}"
+    return Check(passed=worst <= tolerance, measured=worst, tolerance=tolerance, text=text)
+
+
+def reconstruction_error(call: AttentionCall) -> float:
+    """Largest difference between ``A V`` and the output on the sampled rows, over the output's largest value."""
+    at = _sampled(call)
+    out = call.out[:, :, at].to(call.dtype)
+    rows = call.rows(at)
+    assert call.v is not None
+    v = call.v.to(call.dtype)
+    v = v if v.shape[1] == call.heads else v.repeat_interleave(call.heads // v.shape[1], dim=1)
+    made = _remixed(rows, v, out) if call.mixed else rows @ v
+    scale = out.abs().max().clamp_min(torch.finfo(call.dtype).tiny)
+    return _number((made - out).abs().max() / scale)
+
+
+def _remixed(rows: Tensor, v: Tensor, out: Tensor) -> Tensor:
+    """The best ``Σ_h m[g, h] A_h v_g + c_g Σ_keys v_g``: talking heads mix linearly, so the fit must be exact.
+
+    Shapes:
+        rows ``[b, h, m, n]``, v ``[b, h, n, d]``, out ``[b, h, m, d]``; h + 1 unknowns a head, b·m·d equations.
+    """
+    made = torch.empty_like(out)
+    for g in range(out.shape[1]):
+        terms = [*(rows[:, h] @ v[:, g] for h in range(rows.shape[1])), v[:, g].sum(dim=1, keepdim=True).expand_as(out[:, g])]
+        basis = torch.stack([term.flatten() for term in terms], dim=-1).double()
+        fit = torch.linalg.lstsq(basis.cpu(), out[:, g].flatten().double().cpu()[:, None]).solution.to(basis.device)
+        made[:, g] = (basis @ fit).view_as(out[:, g]).to(out.dtype)
+    return made
+
+
+def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks) -> Check:
+    """Let the queries of one call of each kind look at one key alone: the logits must move.
+
+    A model without logits must move its last block's output. A call outside the blocks that the logits do not use is told apart.
+    """
+    before, again = (_observed(module, forward, pixels, blocks) for _ in range(2))
+    noise = _change(before, again)
+    smallest, unused = float("inf"), []
+    for numbers in _kinds(module, calls, blocks):
+        change = _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers[-1:]))
+        change = change if change > 10 * noise else _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers))
+        if change <= 10 * noise and blocks.number(calls[numbers[-1]].path) is None:
+            unused.append(calls[numbers[-1]].path)
+            continue
+        smallest = min(smallest, change)
+    text = f"letting all queries look at one key changes the output by {smallest:.2g} of its largest value"
+    if unused:
+        text += f"; not used by the output: {', '.join(unused)}"
+    return Check(passed=10 * noise < smallest < float("inf"), measured=smallest, tolerance=10 * noise, text=text)
+
+
+def _kinds(module: nn.Module, calls: Sequence[AttentionCall], blocks: Blocks) -> list[list[int]]:
+    """Numbers of the calls of each kind: same way of calling, same class of module, inside or outside the blocks."""
+    groups: dict[object, list[int]] = {}
+    for number, call in enumerate(calls):
+        key = (call.kind, type(module.get_submodule(call.path)), blocks.number(call.path) is None)
+        groups.setdefault(key, []).append(number)
+    return list(groups.values())
+
+
+def _observed(module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks, sharpen: Sequence[int] = ()) -> Tensor:
+    """Logits, or the last block's output of a model without any; with some calls sharpened."""
+    with hearing_blocks(module, blocks) as outputs, intercept(module, batch=len(pixels), sharpen=sharpen):
+        logits = forward(pixels)
+    if logits is None and not outputs:
+        raise CaptureError("neither logits nor block outputs to watch", where=type(module).__name__)
+    return (outputs[-1] if logits is None else logits).detach()
+
+
+def _change(one: Tensor, other: Tensor) -> float:
+    return _number((one - other).abs().max() / one.abs().max().clamp_min(torch.finfo(one.dtype).tiny))
+
+
+def _number(x: Tensor) -> float:
+    """A float; not-a-number counts as infinitely wrong."""
+    value = float(x)
+    return value if value == value else float("inf")  # noqa: PLR0124 - NaN is the one value that is not itself
+
+
+def _sampled(call: AttentionCall) -> Tensor:
+    return torch.linspace(0, call.queries - 1, min(ROWS, call.queries), device=call.out.device).long()
