@@ -47,6 +47,8 @@ _SAID_ELSEWHERE = ("sentence", "uninformative", "hottest_drop", "random_drop", "
 def _row(name: str, value: object, trust: Mapping[str, Any]) -> tuple[str, str] | None:
     if name in _SAID_ELSEWHERE and not (name.endswith("drop") and not _drops(trust)):
         return None
+    if value is None and name == "target_swap_similarity" and not trust.get("target_swapped_to"):
+        return None
     if value is None:
         return _NAMES.get(name, name.replace("_", " ")).format(trust.get("target_swapped_to") or "another class"), "undefined here"
     if name == "draws_beaten" and isinstance(value, (int, float)):

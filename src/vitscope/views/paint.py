@@ -14,7 +14,7 @@ from vitscope.views.colour import LEVELS, Limits, levels, table
 from vitscope.views.frame import Frame
 
 UNSEEN, GREY, GREY_STRIPE, CLIPPED_STRIPE = LEVELS, LEVELS + 1, LEVELS + 2, LEVELS + 3
-_SPECIAL = ((0, 0, 0, 0), (150, 150, 150, 255), (105, 105, 105, 255), (255, 255, 255, 255))
+_SPECIAL = ((0, 0, 0, 0), (150, 150, 150, 255), (105, 105, 105, 255), (46, 160, 67, 255))
 STRIPE = 6
 
 

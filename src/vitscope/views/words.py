@@ -14,6 +14,8 @@ KIND_WORDS = {
     "pad": "pad tokens",
     "padding": "padded patches",
 }
+_SAID_ELSEWHERE = ("start", "call")
+"""The number of the read-out (its name stands beside it) and the attention call's path (among the provenance)."""
 _METHODS = {"grad-cam": "Grad-CAM", "legrad": "LeGrad"}
 
 
@@ -29,7 +31,8 @@ def fact_rows(panel: Panel) -> list[tuple[str, str]]:
     facts = panel.facts
     rows = [("method", str(facts["method"])), ("layer", "all" if facts["layer"] is None else f"{facts['layer']}")]
     rows += [(key, str(facts[key])) for key in ("head", "query", "target") if facts[key]]
-    return rows + [(key.replace("_", " "), value_words(value)) for key, value in facts["parameters"].items() if key not in dict(rows)]
+    settings = {key: value for key, value in facts["parameters"].items() if key not in dict(rows) and key not in _SAID_ELSEWHERE}
+    return rows + [(key.replace("_", " "), value_words(value)) for key, value in settings.items()]
 
 
 def fact_line(panel: Panel) -> str:

@@ -44,7 +44,7 @@ def photo_section(view: View, number: int) -> dict[str, Any]:
         "top": [{"label": label, "share": p, "text": percent(p)} for label, p in answer.facts["top"]],
         "maps": maps,
         "layers": layer_rows(view, maps),
-        "provenance": _provenance(view.of_kind("provenance")),
+        "provenance": _provenance(view.of_kind("provenance")) + _calls(view),
         "packed": base64.b64encode(pack(_for_script(view))).decode("ascii"),
     }
 
@@ -131,6 +131,7 @@ def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, A
         "peak_value": panel.facts["peak"],
         "hidden": hidden_rows(panel.facts["hidden"]),
         "hidden_total": percent(sum(panel.facts["hidden"].values())),
+        "hides": sum(panel.facts["hidden"].values()) > 0,
         "words": panel.facts["words"],
         "trust": trust_words(panel.facts["trust"]),
         "notes": panel.facts["notes"],
@@ -213,3 +214,9 @@ def _provenance(panels: tuple[Panel, ...]) -> list[tuple[str, str]]:
             rows.append((key, text))
         rows += [(key, value_words(value)) for key, value in panel.facts.items() if key != "made by"]
     return [(key, value) for key, value in rows if value]
+
+
+def _calls(view: View) -> list[tuple[str, str]]:
+    """Which attention call each map was read at, where it was one."""
+    called = [(method_title(panel), panel.facts["parameters"].get("call")) for panel in view.of_kind("map")]
+    return [(f"{title} read at", str(call)) for title, call in called if call]
