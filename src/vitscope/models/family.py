@@ -62,6 +62,7 @@ class Loaded:
         prefix: kinds of the tokens before the patches as the configuration has them; None where it says nothing.
         patch: ``(ph, pw)`` as the configuration has it; None where it says nothing.
         reads: what a headless model's head would read: "cls" or "patch mean"; "" where it is measured.
+        flexible: takes inputs of any size (position embeddings are interpolated), so that it can be studied on a small one.
         libraries: names of the libraries whose versions belong into the provenance.
     """
 
@@ -77,6 +78,7 @@ class Loaded:
     patch: tuple[int, int] | None = None
     reads: str = ""
     missing: tuple[str, ...] = ()
+    flexible: bool = False
     libraries: tuple[str, ...] = ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from vitscope.core.layout import Kind
 from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, pair
+from vitscope.models.given import OPTIONS, given_preparation
 from vitscope.models.hf_processor import preparation_of, resized
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
 
 #: Vision towers of two-tower models.
 _TOWERS = {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel", "AltCLIPModel": "AltCLIPVisionModel"}
+
+
+#: Models that interpolate their position embeddings without being asked.
+_ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit", "yolos")
 
 
 def recognises(module: nn.Module) -> bool:
@@ -103,15 +109,19 @@ def _processor(transformers: Any, name: str, backend: str | None, where: dict[st
 
 
 def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
-    """What is known of a transformers model object; its image processor is asked for, or found in the folder it came from."""
-    given = options.only("processor")
+    """What is known of a transformers model object; its image processor is given, found in the folder it came from, or asked for."""
+    given = options.only("processor", *OPTIONS)
     processor = given.get("processor")
+    described = _describe(module, ref, None)
+    preparation, missing = given_preparation(options, described.input_size)
     folder = str(getattr(module.config, "_name_or_path", "") or "")
-    if processor is None and (Path(folder) / "preprocessor_config.json").is_file():
+    if processor is None and preparation is None and (Path(folder) / "preprocessor_config.json").is_file():
         processor = _processor(library("transformers", "all", "hf models"), folder, None, {"trust_remote_code": False})
-    if processor is not None and options.input_size is not None:
-        processor = resized(processor, options.input_size)
-    return _describe(module, ref, preparation_of(processor) if processor is not None else None)
+    if processor is not None:
+        processor = resized(processor, options.input_size) if options.input_size else processor
+        preparation, missing = preparation_of(processor), ()
+    asked = ("processor=AutoImageProcessor.from_pretrained(...)",) if missing else ()
+    return replace(described, preparation=preparation, missing=asked)
 
 
 def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
@@ -126,11 +136,11 @@ def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
         output=output,
         preparation=preparation,
         input_size=pair(size) if size else None,
-        labels=_labels(config if hasattr(config, "id2label") and config is module.config else module.config, module),
+        labels=_labels(module.config, module),
         prefix=prefix,
         patch=pair(patch) if patch else None,
         reads="cls" if Kind.CLS in prefix else "patch mean",
-        missing=() if preparation is not None else ("processor=AutoImageProcessor.from_pretrained(...)",),
+        flexible="interpolate_pos_encoding" in inspect.signature(module.forward).parameters or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,25 @@ from torch import Tensor, nn
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import ProofError
 from vitscope.models.measure import Forward, Grid, first_attention, plant, receptive_box
-from vitscope.trace import AttentionCall
+
+
+class Outside(Protocol):
+    """An attention call outside the blocks."""
+
+    @property
+    def path(self) -> str:
+        """Where it was made."""
+        ...
+
+    @property
+    def queries(self) -> int:
+        """How many tokens ask."""
+        ...
+
+    @property
+    def keys(self) -> int:
+        """How many are asked."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -131,22 +150,19 @@ def _kinds(place: NDArray[np.int64], prefix: tuple[Kind, ...] | None, size: tupl
     return kinds
 
 
-def readouts(layout: TokenLayout, read: NDArray[np.bool_], outside: Sequence[AttentionCall]) -> tuple[Readout, ...]:
-    """How the head reads the last block's tokens, from which of them the output depends on.
+def readouts(layout: TokenLayout, read: NDArray[np.bool_], outside: Sequence[Outside]) -> tuple[Readout, ...]:
+    """How the head reads the last block's tokens, from which of them the output depends on; () where it depends on none.
+
+    An output that depends on no token is that of a head nobody has trained yet (torchvision begins with zeros).
 
     Args:
         layout: what the tokens are.
         read: bool ``[n]``.
         outside: attention calls outside the blocks, whose keys may be the tokens.
-
-    Raises:
-        ProofError: the output depends on no token.
     """
-    pools = [call for call in outside if call.keys >= layout.n and call.queries < layout.n]
+    pools = [call for call in outside if call.keys >= layout.n and call.queries != call.keys]
     if pools:
         return (Readout("attention pool", None, pools[-1].path),)
-    if not read.any():
-        raise ProofError("the output depends on no token of the last block", where="read-out", expected="a gradient to at least one")
     patches = read & (layout.kinds == Kind.PATCH)
     others = read & ~patches
     found: list[Readout] = []

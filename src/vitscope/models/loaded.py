@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitscope.capture.blocks import Blocks
-from vitscope.capture.drop import choose_drop
 from vitscope.capture.live import Pass
+from vitscope.capture.prove import Proof
 from vitscope.capture.run import run
-from vitscope.core.layout import Readout, TokenLayout
+from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
@@ -22,30 +22,22 @@ from vitscope.core.targets import Target, resolve
 from vitscope.errors import ArgumentError, ModelError
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.family import Loaded
-from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, readouts
-from vitscope.models.measure import read_tokens
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
+from vitscope.models.study import Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version
 from vitscope.trace import Inputs, Needs, Trace
 
-
-@dataclass(frozen=True)
-class Study:
-    """What was learnt of the model at one input size, before any photo.
-
-    Attributes:
-        passed: the pass on noise it was learnt from (calls without block numbers are outside the blocks).
-        classes: number of class scores; 0 for a headless model.
-    """
-
-    layout: TokenLayout
-    passed: Pass
-    classes: int
-
-    @property
-    def blocks(self) -> Blocks:
-        """The blocks' module paths."""
-        return self.passed.blocks
+#: Methods, and what each needs of a model: class scores, another library.
+METHODS = (
+    ("attention", False, ""),
+    ("rollout", False, ""),
+    ("gradient-rollout", True, ""),
+    ("relevance", True, ""),
+    ("grad-cam", True, ""),
+    ("legrad", True, ""),
+    ("integrated-gradients", True, "captum"),
+    ("occlusion", True, ""),
+)
 
 
 class LoadedModel:
@@ -61,8 +53,8 @@ class LoadedModel:
         self.module = described.module
         self.ref = described.ref
         self.seed = seed
+        self._facts: Facts | None = None
         self._studies: dict[tuple[int, int], Study] = {}
-        self._drops: dict[tuple[int, int], str] = {}
         self._fingerprint: tuple[object, str] | None = None
         self._twin: tuple[object, nn.Module] | None = None
 
@@ -85,7 +77,7 @@ class LoadedModel:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names by index (empty for a model without class scores)."""
-        return self._labels(self.study().classes)
+        return self._labels(self.facts().classes)
 
     def _labels(self, classes: int) -> tuple[str, ...]:
         if not classes:
@@ -93,43 +85,68 @@ class LoadedModel:
         given = self.described.labels
         return check_labels(given, classes, self.described.labels_from) if given else plain_labels(classes)
 
+    def facts(self, input_size: tuple[int, int] | None = None) -> Facts:
+        """What does not depend on the input's size, the proofs of the capture among it: learnt once, at the first size asked for.
+
+        Raises:
+            CaptureError: the model's attention cannot be captured.
+            ProofError: a proof failed.
+        """
+        if self._facts is None:
+            size = small_size(self.described, input_size or self.input_size)
+            self._facts = learn(self.described, size, self.seed)
+        return self._facts
+
     def study(self, input_size: tuple[int, int] | None = None) -> Study:
-        """Layout, read-out and blocks for an input of this size (the model's own where not given): measured once, then kept."""
+        """The layout and the calls for an input of this size (the model's own where not given): measured once, then kept."""
         size = input_size or self.input_size
         if size not in self._studies:
-            self._studies[size] = self._measured(size)
+            self._studies[size] = study(self.described, self.facts(size), size, self.seed)
         return self._studies[size]
-
-    def _measured(self, size: tuple[int, int]) -> Study:
-        noise = noise_picture(size, self.module, self.seed)
-        passed = run(self.module, self._scores, noise)
-        layout = measure_layout(self.module, self._call, noise, Told(self.described.prefix, self.described.patch))
-        layout = replace(layout, readouts=self._readouts(layout, passed, noise))
-        return Study(layout, passed, 0 if passed.logits is None else int(passed.logits.shape[1]))
-
-    def _readouts(self, layout: TokenLayout, passed: Pass, noise: Tensor) -> tuple[Readout, ...]:
-        outside = [call for call in passed.calls if call.block is None]
-        with torch.no_grad():
-            headless = self._made(noise).dim() != 2
-        if headless:
-            return configured_readout(layout, self.described.reads)
-        read = read_tokens(self.module, self._made, noise, passed.blocks, layout.n)
-        return readouts(layout, read, outside)
 
     def layout(self, input_size: tuple[int, int] | None = None) -> TokenLayout:
         """What each token is, for an input of this size."""
         return self.study(input_size).layout
 
+    def prove(self, pixels: Tensor | None = None) -> Proof:
+        """The four proofs of the capture (shape, rows, reconstruction, effect); run once for each model, here or at its first trace.
+
+        Args:
+            pixels: prepared pixels of the size that will be used; the model's own size where not given.
+
+        Raises:
+            ProofError: with the measured numbers.
+        """
+        size = None if pixels is None else (int(pixels.shape[-2]), int(pixels.shape[-1]))
+        self.study(size)
+        self.weights_fingerprint()
+        return self.facts(size).proof
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for ``vitscope inspect``: attention calls, token layout, methods with why one is not available, proofs."""
+        found = self.study()
+        calls = [{"path": c.path, "kind": c.kind, "heads": c.heads, "queries": c.queries, "keys": c.keys} for c in found.calls]
+        return {
+            "model": self.ref,
+            "weights": self.weights_fingerprint(),
+            "classes": self.facts().classes,
+            "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
+            "calls": calls,
+            "layout": found.layout.as_dict(),
+            "dropping": self.facts().drop,
+            "methods": [self._method(name, needs, class_specific=scored) for name, scored, needs in METHODS],
+            "proof": self.facts().proof.as_dict(),
+        }
+
+    def _method(self, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
+        why = ""
+        if class_specific and not self.facts().classes:
+            why = "this model has no class scores"
+        elif needs and importlib.util.find_spec(needs) is None:
+            why = f"{needs} is not installed: pip install 'vitscope[{needs}]'"
+        return {"name": name, "available": not why, "why": why}
+
     # running it
-
-    def _call(self, pixels: Tensor) -> Any:
-        return self.described.call(self.module, pixels)
-
-    def _scores(self, pixels: Tensor) -> Tensor | None:
-        return self.described.output(self._call(pixels))[0]
-
-    def _made(self, pixels: Tensor) -> Tensor:
-        return self.described.output(self._call(pixels))[1]
 
     def prepare(self, samples: Sequence[Sample]) -> tuple[Tensor, tuple[Placement, ...]]:
         """The library's own tensor ``[b, 3, h, w]`` (float32, on the CPU), and where it lies in each photo.
@@ -177,22 +194,11 @@ class LoadedModel:
             shots = tuple(gather(samples))
             pixels, placements = self.prepare(shots)
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-        study = self.study(size)
-        return _Again(self, study, self._placed(pixels), shots, placements)(needs, target, Inputs())
+        return _Again(self, self.study(size), self._placed(pixels), shots, placements)(needs, target, Inputs())
 
     def _placed(self, pixels: Tensor) -> Tensor:
         like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
         return pixels.to(device=like.device, dtype=like.dtype)
-
-    def drop(self, study: Study, pixels: Tensor) -> str:
-        """How tokens are dropped here: "removed" or "masked"; tried out once for each input size."""
-        size = study.layout.input_size
-        if size not in self._drops:
-            patches = torch.as_tensor(study.layout.patches, device=pixels.device)
-            self._drops[size] = choose_drop(
-                self.module, self._scores, pixels[:1], tokens=study.layout.n, patches=patches, blocks=study.blocks
-            )
-        return self._drops[size]
 
     def redrawn(self, seed: int) -> nn.Module:
         """A copy with its weights re-drawn; the last one is kept."""
@@ -250,8 +256,7 @@ class _Again:
             )
         module = model.module if inputs.redraw is None else model.redrawn(inputs.redraw)
         described = model.described
-        drop = "removed" if inputs.keep is None else model.drop(self.study, self.pixels)
-        labels = model._labels(self.study.classes)
+        labels = model._labels(model.facts().classes)
         chosen: list[Target] = []
 
         def forward(x: Tensor) -> Tensor | None:
@@ -268,8 +273,8 @@ class _Again:
             needs=needs,
             pick_target=pick,
             keep=inputs.keep,
-            drop="masked" if drop == "masked" else "removed",
-            blocks=self.study.blocks,
+            drop="masked" if model.facts().drop == "masked" else "removed",
+            blocks=model.facts().blocks,
         )
         return self._trace(passed, pixels, needs, labels)
 
@@ -293,7 +298,7 @@ class _Again:
             hidden_grads=passed.hidden_grads,
             pixel_grads=passed.pixel_grads,
             layer_pools=passed.layer_pools,
-            exact_drop=self.model._drops.get(self.study.layout.input_size, "removed"),
+            exact_drop=self.model.facts().drop,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )

@@ -58,14 +58,35 @@ class _FirstAttention(Recorder):
         super().__init__(module, batch=1)
         self.size = size
         self.cut: Grid | None = None
+        self.values: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "scaled_dot_product_attention":
+            value = args[2] if len(args) > 2 else (kwargs or {})["value"]
+            self.values = _one_picture(value)
+            raise _Reached  # before the attention is computed: only its tokens are wanted
         out = super().__torch_function__(func, types, args, kwargs)
         if self.heard:
+            heard = self.heard[0]
+            self.values = _one_picture(heard.heads.unfold(heard.v))
             raise _Reached
-        if self.cut is None and getattr(func, "__name__", "") == "conv2d":
+        if self.cut is None and name == "conv2d":
             self.cut = _cut(args, kwargs or {}, out, self.size)
         return out
+
+
+def _one_picture(value: Tensor) -> Tensor:
+    """Values ``[1, h, n, d]`` (or ``[h, n, d]``) as tokens ``[n, h·d]``."""
+    if value.dim() == 4 and value.shape[0] != 1:
+        raise ProofError(
+            f"{value.shape[0]} groups of {value.shape[2]} tokens in the first attention",
+            expected="all tokens of the picture together",
+            where="token layout",
+            todo="models with windows or several clips are not supported here",
+        )
+    flat = value.reshape(-1, *value.shape[-2:])
+    return flat.transpose(0, 1).flatten(1)
 
 
 def _cut(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor, size: tuple[int, int]) -> Grid | None:
@@ -105,17 +126,9 @@ def first_attention(module: nn.Module, forward: Forward, pixels: Tensor, *, grad
                 forward(pixels)
         except _Reached:
             pass
-    if not recorder.heard:
+    if recorder.values is None:
         raise CaptureError("no attention was heard", where=type(module).__name__, expected="at least one attention call")
-    heard = recorder.heard[0]
-    tokens = heard.heads.unfold(heard.v)
-    if tokens.shape[0] != 1:
-        raise ProofError(
-            f"{tokens.shape[0]} windows of {tokens.shape[2]} tokens at the first attention",
-            expected="all tokens together",
-            where=heard.path,
-        )
-    return First(tokens[0].transpose(0, 1).flatten(1), recorder.cut)
+    return First(recorder.values, recorder.cut)
 
 
 def changed(a: Tensor, b: Tensor) -> NDArray[np.bool_]:
@@ -189,10 +202,11 @@ def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Ten
     kept: list[Tensor] = []
 
     def begin_here(output: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)  # the mode below ends it again
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 
-    with replacing_output(module, blocks.paths[-1], begin_here), ordinary_mode(grad=True):
+    with replacing_output(module, blocks.paths[-1], begin_here), ordinary_mode(grad=False):
         output = made(pixels)
         weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
         grad = torch.autograd.grad((output * weights).sum(), kept[-1])[0]

@@ -108,7 +108,7 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
 def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
     size = size or _own_size(module)
     classes = int(getattr(module, "num_classes", 0) or 0)
-    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    patch = getattr(getattr(module, "patch_embed", None) or getattr(module, "embeds", None), "patch_size", None)
     return Loaded(
         module=module,
         ref=ref,
@@ -119,6 +119,7 @@ def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
         labels=_labels(module, classes),
         prefix=learned_tokens(module),
         patch=pair(patch) if patch else None,
+        flexible=not module.pretrained_cfg.get("fixed_input_size", True) or bool(getattr(module, "dynamic_img_size", False)),
         libraries=("timm",),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vitscope.core.placement import Placement
 from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, nearest, pair
+from vitscope.models.given import OPTIONS, given_preparation
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation, follow, numbers_text, size_of
 
@@ -45,7 +47,8 @@ def load(name: str, options: Options) -> Loaded:
             state = weights.get_state_dict(progress=False, check_hash=True)
     module = _build(models, name, state, options)
     categories = tuple(weights.meta.get("categories", ()))
-    return _describe(module, ref, weights.transforms(), categories, options.input_size)
+    size = options.input_size or (pair(module.image_size) if hasattr(module, "image_size") else None)
+    return replace(_described(module, ref, preparation_of(weights.transforms(), size)), labels=categories)
 
 
 def _build(models: Any, name: str, state: dict[str, Tensor], options: Options) -> nn.Module:
@@ -68,26 +71,27 @@ def _build(models: Any, name: str, state: dict[str, Tensor], options: Options) -
 def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     """What is known of a torchvision model object: everything but its preprocessing, which lives with the weights.
 
-    The caller may give the weights' own transform as ``preprocess=weights.transforms()``.
+    The caller may give the weights' own transform as ``preprocess=weights.transforms()``, or ``mean`` and ``std``.
     """
-    given = options.only("preprocess")
-    return _describe(module, ref, given.get("preprocess"), (), None)
+    given = options.only(*OPTIONS)
+    preset = given.get("preprocess")
+    size = pair(module.image_size) if hasattr(module, "image_size") else None
+    if hasattr(preset, "crop_size"):
+        return _described(module, ref, preparation_of(preset, size))
+    preparation, missing = given_preparation(options, size)
+    return replace(_described(module, ref, preparation), missing=("preprocess=weights.transforms()",) if missing else ())
 
 
-def _describe(module: Any, ref: str, preset: Any, categories: tuple[str, ...], size: tuple[int, int] | None) -> Loaded:
-    if size is None and hasattr(module, "image_size"):
-        size = pair(module.image_size)
+def _described(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
     return Loaded(
         module=module,
         ref=ref,
         call=lambda model, pixels: model(pixels),
         output=lambda out: (out, out),
-        preparation=preparation_of(preset, size) if preset is not None else None,
-        input_size=size,
-        labels=categories,
+        preparation=preparation,
+        input_size=pair(module.image_size) if hasattr(module, "image_size") else None,
         prefix=learned_tokens(module),
         patch=pair(module.patch_size) if hasattr(module, "patch_size") else None,
-        missing=() if preset is not None else ("preprocess=weights.transforms()",),
         libraries=("torchvision",),
     )
 
