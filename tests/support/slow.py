@@ -95,6 +95,13 @@ def grad_cam(spec: Spec, seen: Record, target: Target, picture: int, layer: int)
     return torch.stack([torch.dot(seen.hidden[layer][picture, i], w).clamp(min=0) for i in patches])
 
 
+def grad_cam_size(spec: Spec, seen: Record, target: Target, picture: int, layer: int) -> float:
+    """The largest sum before the cut at zero: what rounding is measured against, since a map may be zero throughout."""
+    (g,) = torch.autograd.grad(score(seen.logits, target).sum(), seen.hidden[layer], retain_graph=True)
+    patches = list(layout_of(spec).patches)
+    return float((seen.hidden[layer][picture, patches] @ g[picture, patches].mean(0)).detach().abs().max())
+
+
 def legrad(spec: Spec, seen: Record, target: Target, picture: int) -> Tensor:
     """Mean over layers of ``w · mean_h (∂s_l/∂A_l)⁺``."""
     out = []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +13,7 @@ from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MissingExtra
 from vitscope.methods.dropping import full_scores, target_of
 from vitscope.methods.result import Said, on_patches, per_picture, token_map
-from vitscope.trace import Inputs, Needs, Trace, score
+from vitscope.trace import Inputs, Needs, Trace
 
 METHOD = "integrated-gradients"
 
@@ -24,7 +21,7 @@ METHOD = "integrated-gradients"
 LARGE_GAP = 0.1
 
 
-def integrated_gradients(trace: Trace, target: object = None, steps: int = 32, baseline: float = 0.0, batch: int = 8) -> TokenMap:
+def integrated_gradients(trace: Trace, target: object = None, steps: int = 50, baseline: float = 0.0, batch: int = 8) -> TokenMap:
     """How much each patch's pixels contribute to the score's change from an empty picture to this one.
 
     Formula:
@@ -74,43 +71,41 @@ def integrated_gradients(trace: Trace, target: object = None, steps: int = 32, b
 
 
 def _attributions(trace: Trace, aim: Target, steps: int, baseline: float, batch: int) -> Tensor:
-    """Attributions by captum, ``[b, 3, h, w]``."""
+    """Attributions by captum, ``[b, 3, h, w]``; it asks for gradients where it always does, and gets them through the trace."""
     try:
         from captum.attr import IntegratedGradients
     except ImportError as missing:
         raise MissingExtra("captum", "captum", purpose="integrated gradients") from missing
 
-    apply: Callable[..., Tensor] = _Score.apply
-
-    def forward(pixels: Tensor, who: Tensor) -> Tensor:
-        return apply(pixels, trace, target_of(aim, who.tolist()))
-
-    who = torch.arange(len(trace), device=trace.pixels.device)
-    found: Tensor = IntegratedGradients(forward).attribute(
-        trace.pixels,
-        baselines=baseline,
-        additional_forward_args=who,
-        n_steps=steps,
-        method="gausslegendre",
-        internal_batch_size=max(batch, len(trace)),
+    method = IntegratedGradients(lambda pixels: pixels)  # never run: captum gets its gradients from the line below
+    method.gradient_func = _Gradients(trace, aim, steps)
+    found: Tensor = method.attribute(
+        trace.pixels, baselines=baseline, n_steps=steps, method="gausslegendre", internal_batch_size=max(batch, len(trace))
     )
     return found.detach()
 
 
-class _Score(torch.autograd.Function):
-    """The score as a function of the pixels, through the one way back to the model."""
+class _Gradients:
+    """``∂s/∂pixels`` for the points captum asks for, one stretch of the line after the other.
 
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, trace: Trace, target: Target) -> Tensor:
-        with torch.enable_grad():
-            seen = trace.again(Needs(pixel_gradients=True), target, Inputs(pixels=pixels.detach()))
-        ctx.save_for_backward(seen.pixel_grads)
-        return score(seen.scores(), target).detach()
+    captum rounds the steps' weights to float32 before it multiplies the gradients by them; what that loses is given back here.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        (grads,) = ctx.saved_tensors
-        return grads * upstream[0][:, None, None, None], None, None
+    def __init__(self, trace: Trace, aim: Target, steps: int) -> None:
+        weights = np.polynomial.legendre.leggauss(steps)[1] / 2
+        self.trace, self.aim = trace, aim
+        self.regain = weights / weights.astype(np.float32)
+        self.done = 0
+
+    def __call__(self, *, inputs: tuple[Tensor, ...], **_: object) -> tuple[Tensor, ...]:
+        """Gradients ``[steps · b, 3, h, w]``, steps outside, pictures inside."""
+        (pixels,), b = inputs, len(self.trace)
+        steps = len(pixels) // b
+        seen = self.trace.again(Needs(pixel_gradients=True), target_of(self.aim, [*range(b)] * steps), Inputs(pixels=pixels.detach()))
+        assert seen.pixel_grads is not None
+        regain = torch.as_tensor(self.regain[self.done : self.done + steps]).repeat_interleave(b).to(seen.pixel_grads)
+        self.done += steps
+        return (seen.pixel_grads * regain[:, None, None, None],)
 
 
 def sum_over_patches(values: NDArray[np.float64], layout: TokenLayout) -> NDArray[np.float64]:
