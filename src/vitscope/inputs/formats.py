@@ -25,23 +25,28 @@ _SIGNATURES = (
 )
 
 
-def what_it_is(head: bytes) -> tuple[str, str]:
-    """What a file that is no picture we read seems to be, and what to do about it, from its first bytes."""
+def known_by_signature(head: bytes) -> tuple[str, str] | None:
+    """What a file that is no picture we read shows itself to be, and what to do about it, from its first bytes."""
     for signature, name, todo in _SIGNATURES:
         if head.startswith(signature):
             return name, todo
+    if is_dicom(head):
+        return "a DICOM file", _CONVERT
     if head[4:8] == b"ftyp":
         if head[8:12] in _HEIC_BRANDS:
             return "a HEIC photo", "convert it to JPEG or PNG first (heif-convert photo.heic photo.jpg)"
         return "a video or an unknown ISO media file", "save one frame as PNG first"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "an AVI video", "save one frame as PNG first"
-    if head[128:132] == b"DICM":
-        return "a DICOM file", _CONVERT
-    return _as_text(head)
+    return None
 
 
-def _as_text(head: bytes) -> tuple[str, str]:
+def is_dicom(head: bytes) -> bool:
+    """DICOM files may carry the beginning of a TIFF before their own mark."""
+    return head[128:132] == b"DICM"
+
+
+def as_text(head: bytes) -> tuple[str, str]:
     """Drawings, web pages and plain text; anything else is unknown bytes."""
     lowered = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in lowered:

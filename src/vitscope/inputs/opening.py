@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 from vitscope.errors import PhotoError
-from vitscope.inputs.formats import NAMES, READ, what_it_is
+from vitscope.inputs.formats import NAMES, READ, as_text, is_dicom, known_by_signature
 
 #: Largest picture decoded, in pixels (about 512 MB as RGB).
 MAX_PIXELS = 178_000_000
@@ -94,7 +94,7 @@ def header(file: io.BufferedReader, where: str, max_pixels: int) -> Image.Image:
     file.seek(0)
     head = file.read(4096)
     failed = ""
-    for name in (n for n in READ if n in Image.OPEN):
+    for name in () if is_dicom(head) else (n for n in READ if n in Image.OPEN):
         factory, accept = Image.OPEN[name]
         known = accept(head[:16]) if accept is not None else False
         if not known or isinstance(known, str):  # a text says why this PIL cannot read the format
@@ -109,9 +109,7 @@ def header(file: io.BufferedReader, where: str, max_pixels: int) -> Image.Image:
             continue
         check_size(picture.size, where, max_pixels)
         return picture
-    kind, todo = what_it_is(head)
-    if failed:
-        kind, todo = failed, "get the file again"
+    kind, todo = known_by_signature(head) or ((failed, "get the file again") if failed else as_text(head))
     raise PhotoError(kind, expected=NAMES, where=where, todo=todo)
 
 

@@ -185,3 +185,11 @@ def test_24_megapixels_are_drawn_quickly():
     seconds = time.perf_counter() - start
     assert out.shape == (4000, 6000)
     assert seconds < 5.0, f"{seconds:.1f} s"  # 0.2 s on an idle core; the room is for a busy one
+
+
+def test_the_neighbours_of_a_patch_without_value_do_without_it():
+    layout = plain((1, 4), (8, 8))
+    out = draw_on_photo(np.array([[2.0, np.nan, 5.0, -10.0]]), layout, identity(layout))
+    assert (out[:, :8] == 2.0).all()  # not drawn towards the missing value, nor towards zero
+    assert np.isnan(out[:, 8:16]).all()
+    assert (out[:, 16:20] == 5.0).all()

@@ -173,6 +173,7 @@ def test_impossible_paths(path, text):
         (b"%PDF-1.4\n" + b"\xff" * 64, "a PDF document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "an EPS or PostScript drawing"),
         (b"\0" * 128 + b"DICM" + b"\0" * 64, "a DICOM file"),
+        (b"II*\0" + b"\0" * 124 + b"DICM" + b"\0" * 64, "a DICOM file"),
         (b"PK\x03\x04" + b"\0" * 64, "a zip archive"),
         ("Grüße, kein Bild ".encode(), "text "),
         (b"\x93\xff\x01\x00" * 40, "not a picture in a known format"),
