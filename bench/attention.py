@@ -17,15 +17,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 LAYERS, HEADS, PATCH = 12, 12, 16
 WAYS = ("bare forward", "vitscope", "eager, matrix products")
 BEGIN, END = "<!-- attention: begin -->", "<!-- attention: end -->"
 
 
-def build(size: int, attention: str):
+def build(size: int, attention: str) -> nn.Module:
     """A seeded ViT-B/16 for pictures of ``size`` pixels; weights do not matter for time or memory."""
     import torch
     from transformers import ViTConfig, ViTForImageClassification
@@ -36,7 +40,7 @@ def build(size: int, attention: str):
     return ViTForImageClassification(config).eval()
 
 
-def picture(size: int):
+def picture(size: int) -> Tensor:
     """The same seeded noise for every way, ``[1, 3, size, size]``."""
     import torch
 
@@ -51,7 +55,7 @@ def memory(field: str) -> float:
     raise KeyError(field)
 
 
-def eager_rollout(module, pixels):
+def eager_rollout(module: nn.Module, pixels: Tensor) -> Tensor:
     """Rollout as everybody writes it: all maps of all layers kept, then full matrices multiplied."""
     import torch
 
@@ -136,7 +140,8 @@ def run(sizes: list[int], runs: int) -> str:
     import tempfile
 
     lines = [
-        "| picture | tokens | bare forward | vitscope rollout | eager, matrix products | vitscope ÷ bare | eager ÷ vitscope | rel. L1 | first use (proofs) |",
+        "| picture | tokens | bare forward | vitscope rollout | eager, matrix products "
+        "| vitscope ÷ bare | eager ÷ vitscope | rel. L1 | first use (proofs) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as name:
@@ -185,7 +190,8 @@ def write(table: str, out: Path, runs: int) -> None:
     import torch
     import transformers
 
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}, fp32, {runs} runs"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {versions}, fp32, {runs} runs up to 1024 px, one beyond"
     text = f"{BEGIN}\n{table}\n\nMeasured with `make bench` on {machine}; medians, memory above the loaded model.\n{END}"
     page = out.read_text() if out.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
     before, rest = page.split(BEGIN)

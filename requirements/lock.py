@@ -14,7 +14,20 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
-DEMO = ["torch", "jinja2", "numpy", "pillow", "rich", "safetensors", "transformers", "typer", "scikit-image", "matplotlib", "captum", "hatchling"]
+DEMO = [
+    "torch",
+    "jinja2",
+    "numpy",
+    "pillow",
+    "rich",
+    "safetensors",
+    "transformers",
+    "typer",
+    "scikit-image",
+    "matplotlib",
+    "captum",
+    "hatchling",
+]
 TEST = [
     *DEMO, "ftfy", "regex", "pytest", "hypothesis", "pytest-timeout", "pytest-xdist",
     "ruff", "mypy", "import-linter", "playwright", "scipy", "build", "packaging",

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support import photos
 
 import vitscope
+from support import photos
 from vitscope.cli import main
 
-METHOD_NAMES = "attention rollout gradient-rollout relevance grad-cam legrad integrated-gradients occlusion".split()
+METHOD_NAMES = ["attention", "rollout", "gradient-rollout", "relevance", "grad-cam", "legrad", "integrated-gradients", "occlusion"]
 
 
 @pytest.fixture

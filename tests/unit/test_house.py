@@ -35,13 +35,20 @@ def python(code):
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "torch numpy PIL transformers timm torchvision open_clip matplotlib captum rich typer jinja2".split()
+    heavy = ["torch", "numpy", "PIL", "transformers", "timm", "torchvision", "open_clip", "matplotlib", "captum", "rich", "typer", "jinja2"]
     loaded = python(f"import vitscope, sys; print([m for m in {heavy} if m in sys.modules])")
     assert loaded == "[]"
 
 
 def test_drawing_and_reading_import_no_torch():
-    modules = "vitscope.core.maps vitscope.inputs.images vitscope.views.photo vitscope.web.report vitscope.figures vitscope.metrics".split()
+    modules = [
+        "vitscope.core.maps",
+        "vitscope.inputs.images",
+        "vitscope.views.photo",
+        "vitscope.web.report",
+        "vitscope.figures",
+        "vitscope.metrics",
+    ]
     loaded = python(f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)")
     assert loaded == "False"
 
@@ -90,17 +97,27 @@ def test_a_new_top_level_module_must_join_the_layers(copy):
 
 def test_the_type_checker_can_fail(tmp_path):
     wrong = tmp_path / "wrong.py"
-    wrong.write_text('"""Wrong."""\n\n\ndef f(x: int) -> str:\n    """No."""\n    return x\n\n\ndef g(x):\n    """Untyped."""\n    return x\n')
+    wrong.write_text(
+        '"""Wrong."""\n\n\ndef f(x: int) -> str:\n    """No."""\n    return x\n\n\ndef g(x):\n    """Untyped."""\n    return x\n'
+    )
     done = run(BIN / "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path / "cache", wrong)
     assert done.returncode == 1
     assert "Incompatible return value" in done.stdout
     assert "no-untyped-def" in done.stdout
 
 
-@pytest.mark.parametrize(("rule", "code"), [("F401", "import os\n"), ("E501", "x = '" + "a" * 150 + "'\n"), ("BLE001", "try:\n    x = 1\nexcept Exception:\n    x = 2\n"), ("T201", "print(1)\n")])
-def test_the_linter_can_fail(tmp_path, rule, code):
+WRONG_CODE = {
+    "F401": "import os\n",
+    "E501": "x = '" + "a" * 150 + "'\n",
+    "BLE001": "try:\n    x = 1\nexcept Exception:\n    x = 2\n",
+    "T201": "print(1)\n",
+}
+
+
+@pytest.mark.parametrize("rule", WRONG_CODE)
+def test_the_linter_can_fail(tmp_path, rule):
     wrong = tmp_path / "wrong.py"
-    wrong.write_text(f'"""Wrong."""\n\n{code}')
+    wrong.write_text(f'"""Wrong."""\n\n{WRONG_CODE[rule]}')
     done = run(BIN / "ruff", "check", "--no-cache", "--config", ROOT / "pyproject.toml", wrong)
     assert done.returncode == 1
     assert rule in done.stdout

@@ -9,6 +9,10 @@ from vitscope.api.explanation import Explanation, explain
 from vitscope.api.write import figure, report, save
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
     from vitscope.core.maps import TokenMap
     from vitscope.methods.starts import Query
     from vitscope.models.loaded import LoadedModel
@@ -33,7 +37,7 @@ __all__ = [
 ]
 
 
-def load(ref: object, **given: Any) -> LoadedModel:
+def load(ref: str | Path | nn.Module, **given: Any) -> LoadedModel:
     """A model by reference, from a local folder, or a module of your own.
 
     Args:
