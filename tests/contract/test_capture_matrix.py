@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from support.explicit_attention import Explicit, as_heads, explicit_attention
 from support.footprint import footprint, same_tensors, tensors
-from support.zoo import CASES, DEPTH, Case
-
+from support.zoo import CASES, DEPTH, Built, Case
 from vitscope.capture import Pass, find_blocks, prove, run
 from vitscope.core.targets import Target
 from vitscope.trace import Needs
@@ -59,16 +59,20 @@ def test_blocks_are_numbered_and_all_four_proofs_hold(case):
 @every_case
 def test_nothing_is_left_on_the_model(case):
     built = case.build()
-    with torch.no_grad():
-        built.call(built.pixels)  # what a first call may cache for itself is there before we look
-        state, weights, logits = footprint(built.module), tensors(built.module), built.call(built.pixels)
-        assert footprint(built.module) == state
+    logits = plain_logits(built)  # what a first call may cache for itself is there before we look
+    state, weights = footprint(built.module), tensors(built.module)
+    assert torch.equal(plain_logits(built), logits)
+    assert footprint(built.module) == state
     run(built.module, built.call, built.pixels, needs=EVERYTHING, pick_target=top)
     prove(built.module, built.call, built.pixels)
     assert footprint(built.module) == state
     assert same_tensors(weights, tensors(built.module))
+    assert torch.equal(plain_logits(built), logits)
+
+
+def plain_logits(built: Built) -> torch.Tensor:
     with torch.no_grad():
-        assert torch.equal(built.call(built.pixels), logits)
+        return built.call(built.pixels)
 
 
 class MidForwardError(Exception):

@@ -127,7 +127,7 @@ def huggingface(
     return make
 
 
-def timm_model(name: str, *, side: int = SIDE, **options: Any) -> Callable[[], Built]:
+def timm_model(name: str, *, side: int = 2 * SIDE, **options: Any) -> Callable[[], Built]:
     """A timm model by name, shrunk."""
 
     def make() -> Built:

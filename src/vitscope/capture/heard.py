@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vitscope.capture.kept import overwritten, unchanged
 from vitscope.trace import AttentionCall, CallKind
 
 
@@ -70,6 +71,10 @@ class Heard:
     place: Callable[[Tensor], Tensor] = as_it_is
     place_weights: Callable[[Tensor], Tensor] = as_it_is
 
+    def __post_init__(self) -> None:
+        kept = (self.q, self.k, self.v, self.out, self.weights, *self.masks)
+        self._untouched = [unchanged(x) for x in kept if x is not None]
+
     def call(
         self,
         *,
@@ -79,7 +84,13 @@ class Heard:
         layer_grad: Tensor | None = None,
         layer_grad_weights: Tensor | None = None,
     ) -> AttentionCall:
-        """The call as the trace keeps it: detached, ``[b, h, n, d]``."""
+        """The call as the trace keeps it: detached, ``[b, h, n, d]``.
+
+        Raises:
+            CaptureError: the model has since written over a tensor that was kept by reference.
+        """
+        if not all(check() for check in self._untouched):
+            raise overwritten(self.path, "queries, keys, values or output")
         out = self._out(self.out)
         weights = None if self.weights is None else self._weights(self.weights)
         return AttentionCall(

@@ -14,24 +14,33 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
+from vitscope.capture.kept import overwritten, unchanged
 from vitscope.errors import CaptureError
 
 
 @contextmanager
 def hearing_blocks(module: nn.Module, blocks: Blocks | None) -> Iterator[list[Tensor]]:
-    """Collect each block's output in running order; nothing where ``blocks`` is None."""
+    """Collect each block's output in running order; nothing where ``blocks`` is None.
+
+    Raises:
+        CaptureError: a block gives no tensor, or its output is written over before the pass ends.
+    """
     outputs: list[Tensor] = []
+    checks: list[Callable[[], bool]] = []
     me = threading.get_ident()
 
     def listen(block: nn.Module, _args: Any, output: Any) -> None:
         if threading.get_ident() == me:
             outputs.append(first_tensor(output, block))
+            checks.append(unchanged(outputs[-1]))
 
     with ExitStack() as hooks:
         for path in blocks.paths if blocks is not None else ():
             handle = module.get_submodule(path).register_forward_hook(listen)
             hooks.callback(handle.remove)
         yield outputs
+    if not all(check() for check in checks):
+        raise overwritten("a block", "block's output")
 
 
 @contextmanager
