@@ -243,3 +243,20 @@ def test_print_shows_maps_and_provenance_on_white_without_controls(running, url)
         assert page.get_by_text("builtin:photos").is_visible()
         assert pixels(page, "[data-map=map-0] svg").std() > 12
         assert len(page.pdf(print_background=False)) > 100_000
+
+
+def test_layers_can_be_stretched_and_come_back(running, url):
+    with opened(running, url) as (page, seen):
+        early = "[data-layer='map-2:1']"
+        shared = pixels(page, early)[20:90, 20:90]
+        page.get_by_label("Each layer its own").check()
+        page.wait_for_timeout(100)
+        own = pixels(page, early)[20:90, 20:90]
+        assert own.max() > shared.max() + 60
+        assert page.get_by_text("brightness cannot be compared between layers").is_visible()
+        page.get_by_label("One scale").check()
+        page.wait_for_timeout(100)
+        assert np.abs(pixels(page, early)[20:90, 20:90] - shared).mean() < 2
+        assert not page.get_by_text("brightness cannot be compared between layers").is_visible()
+        assert seen.messages == []
+        assert seen.outside == []

@@ -6,11 +6,12 @@ import base64
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vitscope.views.colour import LEVELS, Limits, table
+from vitscope.views.colour import LEVELS, Limits, limits_of, table
 from vitscope.views.confidence import trust_words
 from vitscope.views.frame import Frame, fitted
-from vitscope.views.paint import paint_grid, paint_on_photo
+from vitscope.views.paint import paint_grid, paint_on_photo, palette
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View, pack
 from vitscope.views.words import KIND_WORDS, fact_rows, method_title, value_words
@@ -34,6 +35,7 @@ def photo_section(view: View, number: int) -> dict[str, Any]:
         "hatch": max(width, height) / 80,
         "pixelated": max(width, height) < PIXELATED_BELOW,
         "wide": width > 4 * height,
+        "shares": (min(max(width / height, 0.4), 2.4), min(max(fed.facts["size"][1] / fed.facts["size"][0], 0.4), 2.4)),
         "photo": {"caption": photo.caption, "facts": photo.facts, "picture": photo_jpeg(np.asarray(view.arrays["photo"], np.uint8))},
         "shrunk": "" if photo.facts["shown"] == photo.facts["size"] else _shrunk(photo),
         "notes": photo.facts["notes"],
@@ -55,15 +57,33 @@ def _shrunk(photo: Panel) -> str:
 
 
 def _for_script(view: View) -> View:
-    """Only what the page's script reads: the patch values of the maps and the geometry."""
-    slim = view.only({"map"})
-    grids = {name: array for name, array in slim.arrays.items() if name.endswith("/grid")}
+    """Only what the page's script reads: the geometry, the patch values, and each layer painted on its own scale."""
     keep = ("uniform", "signed", "method")
-    panels = tuple(
-        Panel(p.name, p.kind, (f"{p.name}/grid",), p.axes, p.unit, p.limits, p.colours, facts={k: p.facts[k] for k in keep})
-        for p in slim.panels
-    )
-    return View(slim.title, panels, grids, slim.meta)
+    padded = _padded(view)
+    panels, arrays = [], {}
+    for panel in view.of_kind("map"):
+        arrays[f"{panel.name}/grid"] = view.arrays[f"{panel.name}/grid"]
+        if f"{panel.name}/layers" in view.arrays:
+            arrays[f"{panel.name}/steps"] = _own_scales(view, panel, padded)
+            arrays[f"palette/{panel.facts['layers_colours']}"] = palette(panel.facts["layers_colours"])
+        facts = {key: panel.facts[key] for key in keep} | {"layers_colours": panel.facts.get("layers_colours", "")}
+        panels.append(Panel(panel.name, "map", (f"{panel.name}/grid",), panel.axes, panel.unit, panel.limits, panel.colours, facts=facts))
+    return View(view.title, tuple(panels), arrays, view.meta)
+
+
+def _own_scales(view: View, panel: Panel, padded: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Palette indices ``[L, gh, gw]`` of a map's layers, each on a scale of its own; drawn only where a reader asks for it."""
+    signed = panel.facts["layers_limits"][0] < 0
+    rows = np.asarray(view.arrays[f"{panel.name}/layers"], np.float64)
+    return np.stack([paint_grid(row, limits_of([row[~padded]], signed=signed), padded=padded) for row in rows])
+
+
+def _padded(view: View) -> NDArray[np.bool_]:
+    """Bool ``[gh, gw]``: patches that are all padding."""
+    padded = np.zeros(view.meta["frame"]["grid"], dtype=bool)
+    for y, x in view.meta["padded"]:
+        padded[y, x] = True
+    return padded
 
 
 def _input(view: View, panel: Panel, frame: Frame) -> dict[str, Any]:
@@ -164,9 +184,7 @@ def hidden_rows(shares: dict[str, float]) -> list[dict[str, Any]]:
 
 def layer_rows(view: View, maps: list[dict[str, Any]]) -> dict[str, Any] | None:
     """A row for each layer, a column for each map that develops; None where none does."""
-    padded = np.zeros(view.meta["frame"]["grid"], dtype=bool)
-    for y, x in view.meta["padded"]:
-        padded[y, x] = True
+    padded = _padded(view)
     columns = [p for p in view.of_kind("map") if f"{p.name}/layers" in view.arrays]
     if not columns:
         return None
@@ -193,7 +211,7 @@ def _layer_head(panel: Panel, card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layer_cells(view: View, panel: Panel, padded: np.ndarray[Any, np.dtype[np.bool_]]) -> list[dict[str, Any]]:
+def _layer_cells(view: View, panel: Panel, padded: NDArray[np.bool_]) -> list[dict[str, Any]]:
     limits = _layer_limits(panel)
     hidden: list[float] = panel.facts["layer_hidden"]
     cells = []
@@ -201,7 +219,15 @@ def _layer_cells(view: View, panel: Panel, padded: np.ndarray[Any, np.dtype[np.b
         finite = grid[np.isfinite(grid)]
         largest = float(finite[np.abs(finite).argmax()]) if finite.size else float("nan")
         picture = palette_png(paint_grid(grid, limits, padded=padded), limits.colours)
-        cells.append({"picture": picture, "largest": short(largest), "hidden": percent(hidden[i]), "own": panel.facts["layer"] == i})
+        cells.append(
+            {
+                "at": f"{panel.name}:{i}",
+                "picture": picture,
+                "largest": short(largest),
+                "hidden": percent(hidden[i]),
+                "own": panel.facts["layer"] == i,
+            }
+        )
     return cells
 
 

@@ -8,7 +8,10 @@ function unpack(base64) {
   const start = 16 + header.getUint32(12, true);
   const view = JSON.parse(new TextDecoder().decode(bytes.subarray(16, start)));
   const arrays = {};
-  for (const a of view.arrays) arrays[a.name] = new Float32Array(bytes.buffer, start + a.offset, a.nbytes / 4);
+  for (const a of view.arrays) {
+    const type = { f4: Float32Array, u1: Uint8Array }[a.dtype];
+    arrays[a.name] = new type(bytes.buffer, start + a.offset, a.nbytes / type.BYTES_PER_ELEMENT);
+  }
   return { ...view, arrays };
 }
 
@@ -119,7 +122,31 @@ class Photo {
     mark.style.left = `${100 * Math.min(Math.max(share, 0), 1)}%`;
   }
 
+  /* The layers on one scale (as printed) or each on its own. */
+  scaleLayers(own) {
+    this.article.querySelector("[data-own-scales]").hidden = !own;
+    for (const scale of this.article.querySelectorAll(".layers .scale")) scale.classList.toggle("off", own);
+    for (const img of this.article.querySelectorAll("[data-layer]")) {
+      img.dataset.shared ??= img.src;
+      img.src = own ? this.layerOnOwnScale(...img.dataset.layer.split(":")) : img.dataset.shared;
+    }
+  }
+
+  layerOnOwnScale(name, layer) {
+    const [rows, columns] = this.frame.grid;
+    const panel = this.view.panels.find((p) => p.name === name);
+    const palette = this.view.arrays["palette/" + panel.facts.layers_colours];
+    const steps = this.view.arrays[name + "/steps"].subarray(layer * rows * columns, (Number(layer) + 1) * rows * columns);
+    const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+    const pixels = new ImageData(columns, rows);
+    steps.forEach((step, i) => pixels.data.set(palette.subarray(4 * step, 4 * step + 4), 4 * i));
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    return canvas.toDataURL();
+  }
+
   controls() {
+    for (const radio of this.article.querySelectorAll("[data-layer-scale]"))
+      radio.addEventListener("change", () => this.scaleLayers(radio.value === "own"));
     const slider = this.article.querySelector("[data-strength]");
     if (!slider) return;
     slider.addEventListener("input", () => {
