@@ -21,8 +21,16 @@ from vitscope.core.sample import Sample
 from vitscope.core.targets import Target, resolve
 from vitscope.errors import ArgumentError, CaptureError, MethodError
 
-#: Attention rows are computed in blocks of at most this many values (float32: 64 MB).
-BLOCK_VALUES = 16_000_000
+#: Attention rows of all heads are computed in blocks of at most this many values (float32: 16 MB).
+BLOCK_VALUES = 4_000_000
+
+#: Products with attention go head by head, in tiles of this many values: small enough to stay in a core's cache (float32: 2 MB).
+TILE_VALUES = 500_000
+
+#: … but never of fewer rows than this: with less, reading the keys again and again costs more than the cache saves.
+TILE_ROWS = 64
+
+ALL_HEADS = slice(None)
 
 CallKind = Literal["sdpa", "mha", "written out"]
 
@@ -131,21 +139,25 @@ class AttentionCall:
         v = vector[:, None].expand(-1, self.heads, -1) if vector.dim() == 2 else vector
         v = v.to(self.dtype)
         out = torch.zeros(*v.shape[:2], self.keys, dtype=self.dtype, device=self.out.device)
-        used = (v != 0).any(dim=0).any(dim=0)
-        for at in self.blocks():
-            live = at[used[at]]
-            if len(live) == 0:
-                continue
-            part = v[:, :, live]
+        for heads, at in self._tiles((v != 0).any(dim=0).any(dim=0).nonzero().flatten()):
+            part = v[:, heads][:, :, at]
             if self.weights is not None:
-                out += torch.einsum("bhm,bhmn->bhn", part, self.weights[:, :, live].to(self.dtype))
-                continue
-            scores = self._scores(live)
-            scores -= scores.amax(dim=-1, keepdim=True)
-            scores.exp_()
-            part = part / scores.sum(dim=-1)
-            out += (part[:, :, None] @ scores)[:, :, 0]
+                tile = self.weights[:, heads][:, :, at].to(self.dtype)
+            else:
+                tile = self._scores(at, heads)
+                tile -= tile.amax(dim=-1, keepdim=True)
+                tile.exp_()
+                part = part / tile.sum(dim=-1)
+            out[:, heads] += (part[:, :, None] @ tile)[:, :, 0]
         return out
+
+    def _tiles(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Heads and query indices, tile by tile, each of about ``TILE_VALUES`` values."""
+        row = int(self.out.shape[0]) * self.keys
+        heads = max(1, TILE_VALUES // max(1, row * len(rows)))
+        for first in range(0, self.heads if len(rows) else 0, heads):
+            for at in torch.split(rows, max(TILE_ROWS, TILE_VALUES // row)):
+                yield slice(first, min(first + heads, self.heads)), at
 
     def top_edges(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """The ``k`` heaviest links of each head, found in row blocks.
@@ -172,18 +184,21 @@ class AttentionCall:
             return torch.arange(self.queries, device=self.out.device)
         return torch.as_tensor(queries, device=self.out.device, dtype=torch.long)
 
-    def _grouped(self, x: Tensor) -> Tensor:
-        """Keys or values ``[b, hk, nk, d]`` seen by all ``h`` heads (grouped-query attention repeats each for its group)."""
-        return x if x.shape[1] == self.heads else x.repeat_interleave(self.heads // x.shape[1], dim=1)
+    def _grouped(self, x: Tensor, heads: slice = ALL_HEADS) -> Tensor:
+        """Keys or values ``[b, hk, nk, d]`` as these of the ``h`` heads see them (grouped-query attention: each serves its group)."""
+        if x.shape[1] == self.heads:
+            return x[:, heads]
+        group = self.heads // x.shape[1]
+        return x[:, torch.arange(self.heads, device=x.device)[heads] // group]
 
-    def _scores(self, at: Tensor) -> Tensor:
-        """Scores before the softmax, a fresh tensor ``[b, h, m, nk]``."""
+    def _scores(self, at: Tensor, heads: slice = ALL_HEADS) -> Tensor:
+        """Scores before the softmax, a fresh tensor ``[b, heads, m, nk]``."""
         if self.q is None or self.k is None:
             raise CaptureError("neither queries and keys nor weights were kept", where=self.path)
-        q = self.q[:, :, at].to(self.dtype) * self.scale
-        scores = q @ self._grouped(self.k).to(self.dtype).transpose(-1, -2)
+        q = self.q[:, heads][:, :, at].to(self.dtype) * self.scale
+        scores = q @ self._grouped(self.k, heads).to(self.dtype).transpose(-1, -2)
         if self.mask is not None:
-            mask = self.mask.expand(*scores.shape[:2], self.queries, self.keys)[:, :, at]
+            mask = self.mask.expand(scores.shape[0], self.heads, self.queries, self.keys)[:, heads][:, :, at]
             scores = scores.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else scores.add_(mask)
         if self.is_causal:
             keys = torch.arange(self.keys, device=scores.device)
