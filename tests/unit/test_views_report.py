@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from support.synthetic import TOP, WORDS, chelsea, cropped, layout, photo_view, plain_sample, token_map
+from support.synthetic import TOP, UNITS, WORDS, chelsea, cropped, layout, photo_view, plain_sample, token_map
 from vitscope.errors import ArgumentError, OutputError
 from vitscope.views.photo import Fed, build_photo_view
 from vitscope.web.report import POLICY, render, write_report
@@ -178,3 +178,14 @@ def test_writing(tmp_path, html):
     assert path.read_text(encoding="utf-8") == html
     with pytest.raises(OutputError):
         write_report([photo_view(plain_sample(), maps=1)], tmp_path / "none" / "r.html")
+
+
+def test_the_worst_photo_still_fits():
+    """Pure noise, 12 megapixels, 4,096 patches, four maps with twelve layers: within four megabytes."""
+    rng = np.random.default_rng(0)
+    sample = replace(plain_sample(8, 8), pixels=rng.integers(0, 256, (1, 3000, 4000, 3), dtype=np.uint8))
+    placement, where = cropped(sample, 1024), layout(64, 16, 4)
+    maps = [token_map(name, placement, where, rng.random((64, 64))) for name in UNITS]
+    fed = Fed(rng.random((1024, 1024, 3)).astype(np.float32), placement, where, maps[0].provenance)
+    rows = {i: rng.random((12, where.n)) for i in range(4)}
+    assert len(render([build_photo_view(sample, fed, TOP, maps, develop=rows)]).encode()) < 4_000_000

@@ -13,7 +13,8 @@ from vitscope.views.paint import UNSEEN, palette
 
 LOSSLESS_PIXELS = 400 * 400
 """Up to so many pixels a model input is kept exactly, as PNG."""
-QUALITY = 90
+QUALITIES = (90, 80, 65, 45)
+PHOTO_BYTES = 600_000
 
 
 def data_uri(kind: str, data: bytes) -> str:
@@ -29,9 +30,15 @@ def palette_png(index: NDArray[np.uint8], colours: str) -> str:
 
 
 def photo_jpeg(pixels: NDArray[np.uint8]) -> str:
-    """A photo as JPEG, colours at full resolution."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    """A photo as JPEG, colours at full resolution; only what will not fit (noise) is coded more coarsely.
+
+    PIL's "optimize" is left off: it needs the whole file in one buffer and fails on very noisy pictures.
+    """
+    for quality in QUALITIES:
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "JPEG", quality=quality, subsampling=0)
+        if out.tell() <= PHOTO_BYTES:
+            break
     return data_uri("image/jpeg", out.getvalue())
 
 

@@ -19,6 +19,7 @@ from vitscope.web.encode import input_picture, palette_png, photo_jpeg
 
 OVERLAY_LONGEST = 720
 PIXELATED_BELOW = 160
+STRETCH_BYTES = 400_000
 
 
 def photo_section(view: View, number: int) -> dict[str, Any]:
@@ -60,15 +61,21 @@ def _for_script(view: View) -> View:
     """Only what the page's script reads: the geometry, the patch values, and each layer painted on its own scale."""
     keep = ("uniform", "signed", "method")
     padded = _padded(view)
+    stretched = can_stretch(view)
     panels, arrays = [], {}
     for panel in view.of_kind("map"):
         arrays[f"{panel.name}/grid"] = view.arrays[f"{panel.name}/grid"]
-        if f"{panel.name}/layers" in view.arrays:
+        if stretched and f"{panel.name}/layers" in view.arrays:
             arrays[f"{panel.name}/steps"] = _own_scales(view, panel, padded)
             arrays[f"palette/{panel.facts['layers_colours']}"] = palette(panel.facts["layers_colours"])
         facts = {key: panel.facts[key] for key in keep} | {"layers_colours": panel.facts.get("layers_colours", "")}
         panels.append(Panel(panel.name, "map", (f"{panel.name}/grid",), panel.axes, panel.unit, panel.limits, panel.colours, facts=facts))
     return View(view.title, tuple(panels), arrays, view.meta)
+
+
+def can_stretch(view: View) -> bool:
+    """Whether the report also carries each layer on its own scale: not where that would take up much of its size."""
+    return sum(array.size for name, array in view.arrays.items() if name.endswith("/layers")) <= STRETCH_BYTES
 
 
 def _own_scales(view: View, panel: Panel, padded: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -193,7 +200,7 @@ def layer_rows(view: View, maps: list[dict[str, Any]]) -> dict[str, Any] | None:
     heads = [_layer_head(panel, next(card for card in maps if card["name"] == panel.name)) for panel in columns]
     rows = [{"layer": i, "cells": [cells[p.name][i] if i < len(cells[p.name]) else None for p in columns]} for i in range(depth)]
     aspect = padded.shape[1] / padded.shape[0]
-    return {"heads": heads, "rows": rows, "aspect": aspect}
+    return {"heads": heads, "rows": rows, "aspect": aspect, "can_stretch": can_stretch(view)}
 
 
 def _layer_limits(panel: Panel) -> Limits:
