@@ -90,7 +90,7 @@ def openclip_pair(**config):
 
 
 PAIRS = {
-    "timm plain": lambda: timm_pair(),
+    "timm plain": timm_pair,
     "timm border, padded": lambda: timm_pair(crop_mode="border", crop_pct=1.0),
     "timm border, cropped": lambda: timm_pair(crop_mode="border", crop_pct=0.9),
     "timm squash": lambda: timm_pair(crop_mode="squash", crop_pct=0.95, interpolation="bilinear"),

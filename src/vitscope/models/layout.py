@@ -89,7 +89,8 @@ def _told_grid(told: Told, size: tuple[int, int], n: int) -> Grid | None:
 def _felt_grid(module: nn.Module, forward: Forward, noise: Tensor, n: int) -> Grid:
     """The grid from the pixels single tokens depend on, where no convolution shows it."""
     boxes = {i: receptive_box(module, forward, noise, i) for i in range(min(n, 12))}
-    felt = [i for i, box in boxes.items() if box is not None and (box[2] - box[0], box[3] - box[1]) != tuple(noise.shape[-2:])]
+    depends = [i for i, box in boxes.items() if box is not None]
+    felt = [i for i in depends if boxes[i] != (0, 0, *noise.shape[-2:])] or (depends if len(depends) == 1 else [])
     if not felt:
         raise ProofError(
             f"none of the first {len(boxes)} of {n} tokens depends on a part of the picture",

@@ -13,7 +13,7 @@ from torch import nn
 
 from vitscope.errors import ModelError
 from vitscope.models import bare, checkpoint, huggingface, openclip, timm, torchvision
-from vitscope.models.family import Loaded, Options, pair
+from vitscope.models.family import Loaded, Options
 from vitscope.models.loaded import LoadedModel
 
 SCHEMES = ("builtin", "hf", "timm", "torchvision", "open_clip")
@@ -47,7 +47,7 @@ def load(
         MissingExtra: the library of that scheme is not installed.
     """
     size = given.pop("input_size", None)
-    options = Options(Path(weights) if weights is not None else None, labels, pair(size) if size is not None else None, seed, given)
+    options = Options(Path(weights) if weights is not None else None, labels, _size(size), seed, given)
     if isinstance(ref, nn.Module):
         if device is not None or dtype is not None:
             raise ModelError("device or dtype for a module of your own", where="load", todo="move it yourself first: module.to(...)")
@@ -57,6 +57,20 @@ def load(
         described.module.to(device=_device(device), dtype=_dtype(dtype))
         described.module.requires_grad_(requires_grad=False)
     return LoadedModel(_named_classes(described, options.labels), seed=seed)
+
+
+def _size(given: Any) -> tuple[int, int] | None:
+    """``input_size`` as (h, w): a number, or two.
+
+    Raises:
+        ModelError: anything else, or less than one pixel.
+    """
+    if given is None:
+        return None
+    numbers = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(numbers) not in (1, 2) or not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in numbers):
+        raise ModelError(f"input_size {given!r}", expected="a number of pixels, or (height, width)", where="load")
+    return numbers[0], numbers[-1]
 
 
 def _named(ref: str, options: Options) -> Loaded:

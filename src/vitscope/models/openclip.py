@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vitscope.core.layout import Kind
 from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, nearest, pair
@@ -34,13 +37,30 @@ def load(name: str, options: Options) -> Loaded:
     if name not in known:
         raise ModelError(f"unknown model {name!r}", where="open_clip", expected=f"a name open_clip knows, such as {nearest(name, known)}")
     if options.weights is not None:
-        visual = _local(open_clip, name, options)
-        return describe(visual, f"open_clip:{name}")
+        visual = _local(open_clip, name, options, options.weights)
+        return describe(visual.eval(), f"open_clip:{name}")
     tag = _tag(open_clip, name, tag)
     ref = f"open_clip:{name}/{tag}"
-    with fetching(ref), torch.random.fork_rng(devices=[]):
+    with fetching(ref), _quietly(), torch.random.fork_rng(devices=[]):
         model = open_clip.create_model(name, pretrained=tag, **_size(options))
-    return describe(model, ref)
+    return describe(model.eval(), ref)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """open_clip logs on the root logger (and so gives it a handler): both are kept from outlasting the load."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+
+    def others(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    root.addFilter(others)
+    try:
+        yield
+    finally:
+        root.removeFilter(others)
+        root.handlers[:] = handlers
 
 
 def _size(options: Options) -> dict[str, Any]:
@@ -57,14 +77,13 @@ def _tag(open_clip: Any, name: str, tag: str) -> str:
     return tag or next((t for t in tags if t.startswith(("laion2b_s", "datacomp_xl"))), tags[0])
 
 
-def _local(open_clip: Any, name: str, options: Options) -> nn.Module:
-    assert options.weights is not None
-    state = checkpoint.read(options.weights)
-    with torch.random.fork_rng(devices=[]):
+def _local(open_clip: Any, name: str, options: Options, file: Path) -> nn.Module:
+    state = checkpoint.read(file)
+    with _quietly(), torch.random.fork_rng(devices=[]):
         model = open_clip.create_model(name, pretrained=None, load_weights=False, **_size(options))
     tower = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
     visual: nn.Module = model.visual
-    checkpoint.load_strictly(visual, tower or state, str(options.weights))
+    checkpoint.load_strictly(visual, tower or state, str(file))
     return visual
 
 
@@ -74,12 +93,11 @@ def describe(module: nn.Module, ref: str, options: Options | None = None) -> Loa
     Raises:
         ModelError: a model without a vision tower.
     """
-    given = options.only() if options else {}
-    del given
+    if options is not None:
+        options.only()
     visual: Any = getattr(module, "visual", module)
     if not hasattr(visual, "image_size"):
         raise ModelError(f"{type(module).__name__} without a vision tower", where=ref, expected="an open_clip model or its .visual")
-    visual.eval() if options is None else None
     size = pair(visual.image_size)
     preparation = preparation_of(visual, size)
     return Loaded(
@@ -116,6 +134,3 @@ def _patch(visual: Any) -> tuple[int, int] | None:
 def embedding(out: Any) -> tuple[Tensor | None, Tensor]:
     """A tower gives an image embedding and no class scores (some configurations give their tokens too)."""
     return None, out[0] if isinstance(out, (tuple, list)) else out
-
-
-__all__ = ["Kind", "describe", "load", "recognises"]
