@@ -55,8 +55,8 @@ def test_maps_of_one_method_share_one_scale_over_all_photos():
     sample, where = plain_sample(), layout()
     weak, strong = (token_map("relevance", cropped(sample), where, np.full((14, 14), v)) for v in (0.2, 3.0))
     other = token_map("rollout", cropped(sample), where, np.ones((14, 14)))
-    views = share_scales([view_of([weak, other]), view_of([strong])])
-    assert views[0].of_kind("map")[0].limits == views[1].of_kind("map")[0].limits == (0.0, 3.0)
+    views = share_scales([view_of([weak, other]), view_of([other, strong])])
+    assert views[0].of_kind("map")[0].limits == views[1].of_kind("map")[1].limits == (0.0, 3.0)
     assert views[0].of_kind("map")[1].limits == (0.0, pytest.approx(float(other.grid.max())))
     assert views[0].of_kind("map")[0].facts["maps_on_scale"] == 2
 
