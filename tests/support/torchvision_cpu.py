@@ -12,7 +12,7 @@ import sys
 class _DeclareOperators(importlib.abc.MetaPathFinder):
     """Declares torchvision::nms and ::qnms just before torchvision's own import, then steps aside."""
 
-    def find_spec(self, name, path=None, target=None):  # noqa: ANN001, ANN201
+    def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
             sys.meta_path.remove(self)
             import torch
@@ -24,7 +24,7 @@ class _DeclareOperators(importlib.abc.MetaPathFinder):
                 sys._vitscope_torchvision_library = library  # kept alive for the process
             except RuntimeError:
                 pass  # a torchvision that brings its own operators
-        return None
+        return
 
 
 sys.meta_path.insert(0, _DeclareOperators())
