@@ -36,8 +36,8 @@ def _drops(trust: Mapping[str, Any]) -> list[dict[str, Any]]:
     scale = max(abs(hottest), abs(random)) or 1.0
     around = f" ± {short(spread)}" if spread is not None else ""
     return [
-        {"words": "hottest patches hidden", "text": short(hottest), "length": max(hottest, 0.0) / scale, "kind": "hottest"},
-        {"words": "random patches hidden", "text": short(random) + around, "length": max(random, 0.0) / scale, "kind": "random"},
+        {"words": "the hottest", "text": short(hottest), "length": max(hottest, 0.0) / scale, "kind": "hottest"},
+        {"words": "random ones", "text": short(random) + around, "length": max(random, 0.0) / scale, "kind": "random"},
     ]
 
 

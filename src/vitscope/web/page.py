@@ -47,6 +47,7 @@ def photo_section(view: View, number: int) -> dict[str, Any]:
         "top": [{"label": label, "share": p, "text": percent(p)} for label, p in answer.facts["top"]],
         "maps": maps,
         "layers": layer_rows(view, maps),
+        "by": _by(view),
         "provenance": _provenance(view.of_kind("provenance")) + _calls(view),
         "packed": base64.b64encode(pack(_for_script(view))).decode("ascii"),
     }
@@ -247,6 +248,12 @@ def _provenance(panels: tuple[Panel, ...]) -> list[tuple[str, str]]:
             rows.append((key, text))
         rows += [(key, value_words(value)) for key, value in panel.facts.items() if key != "made by"]
     return [(key, value) for key, value in rows if value]
+
+
+def _by(view: View) -> str:
+    """Which model answered, in one line."""
+    made = [panel.facts.get("made by") or {} for panel in view.of_kind("provenance")]
+    return " · ".join(f"{entry.get('model')}, weights {entry.get('weights')}" for entry in made if entry.get("model"))
 
 
 def _calls(view: View) -> list[tuple[str, str]]:
