@@ -240,7 +240,7 @@ def test_print_shows_maps_and_provenance_on_white_without_controls(running, url)
         page.emulate_media(media="print")
         assert pixels(page, "header.page").mean() > 225
         assert not page.locator("[data-strength]").is_visible()
-        assert page.get_by_text("builtin:photos").is_visible()
+        assert page.locator("details dd", has_text="builtin:photos").is_visible()
         assert pixels(page, "[data-map=map-0] svg").std() > 12
         assert len(page.pdf(print_background=False)) > 100_000
 
