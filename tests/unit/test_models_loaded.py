@@ -1,4 +1,4 @@
-"""A loaded model traced in every way: photos, arrays, tensors, batches, other inputs, fewer tokens, re-drawn weights; nothing left on it."""
+"""A loaded model traced in every way: photos, tensors, batches, fewer tokens, re-drawn weights; and nothing left on it."""
 
 from __future__ import annotations
 

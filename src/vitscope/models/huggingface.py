@@ -52,6 +52,8 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
     transformers = library("transformers", "all", "hf: models")
     with fetching(ref):
         config = transformers.AutoConfig.from_pretrained(name, **where)
+    if config.model_type == "timm_wrapper":
+        raise ModelError("a timm model", where=ref, todo=f"load it as timm:hf-hub:{name}")
     module = _module(transformers, name, config, where, ref)
     with fetching(f"{ref} (preprocessor_config.json)"):
         processor = _processor(transformers, name, given.get("backend"), where)
@@ -61,8 +63,9 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
 
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    architecture = _TOWERS.get(architecture, architecture)
+    architecture = _base((getattr(config, "architectures", None) or [""])[0])
+    if hasattr(config, "mask_ratio"):
+        config.mask_ratio = 0.0  # a masked autoencoder hides patches at random; here every patch is wanted
     kind = getattr(transformers, architecture, None)
     if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
         raise ModelError(
@@ -71,12 +74,26 @@ def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], re
     extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     with fetching(ref), torch.random.fork_rng(devices=[]), _quiet(transformers):
         module, info = kind.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **extra, **where
+            name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **extra,
+            **where,
         )
     missing, mismatched = sorted(info["missing_keys"]), [str(entry[0]) for entry in info["mismatched_keys"]]
     if missing or mismatched:
         raise checkpoint.mismatch(missing, (), mismatched, ref)
     return module.eval()  # type: ignore[no-any-return]  # a transformers model, whose type is not followed
+
+
+def _base(architecture: str) -> str:
+    """The class to load: of a two-tower model its vision tower, of a model that fills in hidden patches the model itself."""
+    for task in ("ForPreTraining", "ForMaskedImageModeling"):
+        architecture = architecture.removesuffix(task) + "Model" if architecture.endswith(task) else architecture
+    return _TOWERS.get(architecture, architecture)
 
 
 class _quiet:  # noqa: N801 - reads as a statement: with _quiet(transformers)

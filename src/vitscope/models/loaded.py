@@ -80,9 +80,11 @@ class LoadedModel:
         return self._labels(self.facts().classes)
 
     def _labels(self, classes: int) -> tuple[str, ...]:
+        given = self.described.labels
+        if not classes and given:
+            raise ModelError(f"{len(given)} class names", where=self.described.labels_from, expected="none: this model has no class scores")
         if not classes:
             return ()
-        given = self.described.labels
         return check_labels(given, classes, self.described.labels_from) if given else plain_labels(classes)
 
     def facts(self, input_size: tuple[int, int] | None = None) -> Facts:
