@@ -24,7 +24,10 @@ PLAIN = Needs()
 
 @dataclass(frozen=True)
 class Spec:
-    """Which small ViT. ``pool``: cls, mean, distill (cls and distillation averaged), cls+mean (side by side), attention."""
+    """Which small ViT. ``pool``: cls, mean, distill (cls and distillation averaged), cls+mean (side by side),
+
+    attention (a probe reads the tokens), class (a class token joins after the blocks, with two class-attention calls).
+    """
 
     prefix: tuple[Kind, ...] = (Kind.CLS,)
     pool: str = "cls"
@@ -45,6 +48,7 @@ MEAN = Spec(prefix=(), pool="mean")
 MEAN_WITH_CLS = Spec(prefix=(Kind.CLS,), pool="mean")
 DISTILLED = Spec(prefix=(Kind.CLS, Kind.DISTILL), pool="distill")
 TWO_STARTS = Spec(prefix=(Kind.CLS,), pool="cls+mean")
+CLASS_ATTENTION = Spec(prefix=(), pool="class")
 POOL = Spec(prefix=(), pool="attention", heads=4)
 ALL = {
     "cls": CLS,
@@ -54,6 +58,7 @@ ALL = {
     "distilled": DISTILLED,
     "two": TWO_STARTS,
     "pool": POOL,
+    "class attention": CLASS_ATTENTION,
 }
 
 
@@ -75,9 +80,14 @@ class Record:
     logits: Tensor
     calls: list[Call]
     hidden: list[Tensor]
-    pool: Call | None = None
+    pools: list[Call] = field(default_factory=list)
     pools_by_layer: list[Call] = field(default_factory=list)
     logits_by_layer: list[Tensor] = field(default_factory=list)
+
+    @property
+    def pool(self) -> Call | None:
+        """The last pooling call."""
+        return self.pools[-1] if self.pools else None
 
 
 class HandViT(nn.Module):
@@ -113,17 +123,19 @@ class HandViT(nn.Module):
         a = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)
         return Call(q, k, v, a, a @ v)
 
-    def read(self, z: Tensor) -> tuple[Tensor, Call | None]:
+    def read(self, z: Tensor) -> tuple[Tensor, list[Call]]:
         """Logits from tokens."""
         z = nn.functional.layer_norm(z, z.shape[-1:])
-        prefix, pool = len(self.spec.prefix), self.spec.pool
-        if pool == "attention":
-            k, v = self.pool_kv(z).chunk(2, dim=-1)
-            call = self.attend(self.probe.expand(len(z), 1, -1), k, v)
-            return self.head(call.out.transpose(1, 2).flatten(2)[:, 0]), call
+        prefix, pool, token, calls = len(self.spec.prefix), self.spec.pool, self.probe.expand(len(z), 1, -1), []
+        if pool in ("attention", "class"):
+            for _ in range(2 if pool == "class" else 1):
+                k, v = self.pool_kv(torch.cat([token, z], 1) if pool == "class" else z).chunk(2, dim=-1)
+                calls.append(self.attend(token, k, v))
+                token = calls[-1].out.transpose(1, 2).flatten(2) + (token if pool == "class" else 0)
+            return self.head(token[:, 0]), calls
         mean = z[:, prefix:].mean(dim=1)
         read = {"cls": z[:, :1].mean(1), "mean": mean, "distill": z[:, :2].mean(1), "cls+mean": torch.cat([z[:, :1].mean(1), mean], -1)}
-        return self.head(read[pool]), None
+        return self.head(read[pool]), []
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Record:
         b, p = len(pixels), self.spec.patch
@@ -138,10 +150,9 @@ class HandViT(nn.Module):
             z = z + mlp(nn.functional.layer_norm(z, z.shape[-1:]))
             calls.append(call)
             hidden.append(z)
-        logits, pool = self.read(z)
+        logits, pools = self.read(z)
         by_layer = [self.read(layer) for layer in hidden]
-        pools = [call for _, call in by_layer if call is not None]
-        return Record(logits, calls, hidden, pool, pools, [one for one, _ in by_layer])
+        return Record(logits, calls, hidden, pools, [found[-1] for _, found in by_layer if found], [one for one, _ in by_layer])
 
 
 def layout_of(spec: Spec) -> TokenLayout:
@@ -156,7 +167,8 @@ def layout_of(spec: Spec) -> TokenLayout:
         "mean": (Readout("patch mean", patches),),
         "distill": (Readout("cls and distillation mean", both),),
         "cls+mean": (Readout("cls", one), Readout("patch mean", patches)),
-        "attention": (Readout("attention pool", None, "pool"),),
+        "attention": (Readout("attention pool", None, "pool.0"),),
+        "class": (Readout("attention pool", None, "pool.1"),),
     }
     return replace(plain, readouts=readouts[spec.pool])
 
@@ -178,8 +190,8 @@ def run(model: HandViT, pixels: Tensor, needs: Needs = PLAIN, target: Target | N
     pixels = pixels.detach().clone().requires_grad_(needs.pixel_gradients)
     seen = model(pixels, keep)
     spec, b = model.spec, len(pixels)
-    grads: list[dict[str, Tensor]] = [{} for _ in range(spec.depth + (seen.pool is not None))]
-    every = seen.calls + ([seen.pool] if seen.pool else [])
+    every = seen.calls + seen.pools
+    grads: list[dict[str, Tensor]] = [{} for _ in every]
     hidden_grads: tuple[Tensor, ...] = ()
     pixel_grads = None
     pools: tuple[AttentionCall, ...] = ()
@@ -194,13 +206,11 @@ def run(model: HandViT, pixels: Tensor, needs: Needs = PLAIN, target: Target | N
             for one, call, s in zip(grads, seen.calls, scores, strict=False):
                 one["layer_grad"] = torch.autograd.grad(s, call.out, retain_graph=True)[0]
             pools = tuple(
-                _caught(call, "pool", None, layer_grad=torch.autograd.grad(s, call.out, retain_graph=True)[0])
+                _caught(call, f"pool.{len(seen.pools) - 1}", None, layer_grad=torch.autograd.grad(s, call.out, retain_graph=True)[0])
                 for call, s in zip(seen.pools_by_layer, scores, strict=False)
             )
-    calls = [
-        _caught(call, f"block.{i}" if call is not seen.pool else "pool", i if call is not seen.pool else None, **grads[i])
-        for i, call in enumerate(every)
-    ]
+    calls = [_caught(call, f"block.{i}", i, **grads[i]) for i, call in enumerate(seen.calls)]
+    calls += [_caught(call, f"pool.{i}", None, **grads[spec.depth + i]) for i, call in enumerate(seen.pools)]
 
     def again(wanted: Needs, aim: Target | None, inputs: Inputs) -> Trace:
         other = model

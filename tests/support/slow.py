@@ -5,6 +5,8 @@ They see only a Record: eager attentions and autograd's own gradients.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,6 +44,8 @@ def rollout(attentions: list[Tensor], how: str, residual: float, discard: float,
 
 def start_row(spec: Spec, seen: Record, picture: int, start: int = 0) -> Tensor:
     """What the head reads, as weights over tokens; the pool's mean row where it pools by attention."""
+    if spec.pool == "class":
+        return seen.pool.a[picture, :, 0].mean(0)[1:]
     if spec.pool == "attention":
         assert seen.pool is not None
         return seen.pool.a[picture, :, 0].mean(0)
@@ -51,7 +55,7 @@ def start_row(spec: Spec, seen: Record, picture: int, start: int = 0) -> Tensor:
 
 def gradients(seen: Record, target: Target) -> list[Tensor]:
     """autograd's own ``∂s/∂A`` of every block, then of the pool."""
-    calls = seen.calls + ([seen.pool] if seen.pool else [])
+    calls = seen.calls + seen.pools
     return list(torch.autograd.grad(score(seen.logits, target).sum(), [c.a for c in calls], retain_graph=True))
 
 
@@ -60,10 +64,34 @@ def weighted(a: Tensor, g: Tensor) -> Tensor:
     return (g * a).clamp(min=0).mean(0)
 
 
+def with_class_token(matrices: list[Tensor], pools: list[Tensor], whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """Class attention as one product over ``n + 1`` tokens, the class token first: its row, without its own column.
+
+    ``whole`` makes the step's matrix (residual included) of a matrix whose untouched rows are zero, and 1 where a token keeps itself.
+    """
+    n = matrices[0].shape[-1]
+    r = torch.eye(n + 1, dtype=torch.float64)
+    for m in matrices:
+        step = torch.eye(n + 1, dtype=torch.float64)
+        step[1:, 1:] = whole(m)
+        r = step @ r
+    for row in pools:
+        step = torch.eye(n + 1, dtype=torch.float64)
+        square = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+        square[0] = row
+        step[0] = whole(square)[0]
+        r = step @ r
+    return r[0, 1:]
+
+
 def relevance(spec: Spec, seen: Record, target: Target, picture: int, start: int = 0) -> Tensor:
     """``R ← R + Ē R`` with whole matrices; the read-out's row."""
     grads = gradients(seen, target)
     n = seen.calls[0].a.shape[-1]
+    if spec.pool == "class":
+        every = [weighted(call.a[picture], g[picture]) for call, g in zip(seen.calls + seen.pools, grads, strict=True)]
+        blocks, pools = every[: spec.depth], [one[0] for one in every[spec.depth :]]
+        return with_class_token(blocks, pools, lambda m: torch.eye(len(m), dtype=torch.float64) + m)
     r = torch.eye(n, dtype=torch.float64)
     for call, g in zip(seen.calls, grads, strict=False):
         r = r + weighted(call.a[picture], g[picture]) @ r
@@ -79,6 +107,11 @@ def gradient_rollout(spec: Spec, seen: Record, target: Target, picture: int, res
     n = seen.calls[0].a.shape[-1]
     eye = torch.eye(n, dtype=torch.float64)
 
+    if spec.pool == "class":
+        blocks = [tidy(weighted(c.a[picture], g[picture]), discard, columns) for c, g in zip(seen.calls, grads, strict=False)]
+        later = [i + 1 for i in columns]
+        pools = [tidy(weighted(c.a[picture], g[picture]), discard, later)[0] for c, g in zip(seen.pools, grads[spec.depth :], strict=True)]
+        return with_class_token(blocks, pools, lambda m: (1 - residual) * m + residual * torch.eye(len(m), dtype=torch.float64))
     r = eye
     for call, g in zip(seen.calls, grads, strict=False):
         r = ((1 - residual) * tidy(weighted(call.a[picture], g[picture]), discard, columns) + residual * eye) @ r
@@ -106,10 +139,12 @@ def legrad(spec: Spec, seen: Record, target: Target, picture: int) -> Tensor:
     """Mean over layers of ``w · mean_h (∂s_l/∂A_l)⁺``."""
     out = []
     for layer, logits in enumerate(seen.logits_by_layer):
-        call = seen.pools_by_layer[layer] if spec.pool == "attention" else seen.calls[layer]
+        call = seen.pools_by_layer[layer] if spec.pool in ("attention", "class") else seen.calls[layer]
         (g,) = torch.autograd.grad(score(logits, target).sum(), call.a, retain_graph=True)
         matrix = g[picture].clamp(min=0).mean(0)
-        out.append(matrix[0] if spec.pool == "attention" else start_row(spec, seen, picture) @ matrix)
+        if spec.pool == "class":
+            matrix = matrix[:, 1:]
+        out.append(matrix[0] if spec.pool in ("attention", "class") else start_row(spec, seen, picture) @ matrix)
     return torch.stack(out).mean(0)
 
 

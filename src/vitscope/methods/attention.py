@@ -20,7 +20,8 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
     Formula:
         ``map = w · F``, ``F`` = head ``h``, or the mean, maximum or minimum over heads of ``A_l``; ``w`` = the query: one-hot for a token,
         the read-out weights for "pooled" (CLS: its row; mean pooling: the mean of the patches' rows). Where the head pools by attention,
-        "pooled" is the pool's own row at the last layer, and that row (mean over the pool's heads) times ``A_l`` before it.
+        "pooled" is the pool's own row at the last layer, and that row (mean over the pool's heads) times ``A_l`` before it; of a class
+        token that joins after the blocks, its last row without what it gives itself.
 
     Shapes:
         values ``[b, n]``.
@@ -60,14 +61,13 @@ def _layer_number(trace: Trace, layer: int) -> int:
 
 def _row(trace: Trace, begin: Start, layer: int, head: int | str) -> tuple[Tensor, AttentionCall]:
     """The fused row, and the call it was read from."""
-    if begin.weights is None:
-        (pool,) = begin.pool
-        ones = pool.out.new_ones(len(trace), 1)
+    weights = begin.weights
+    if weights is None:
+        pool = begin.pool[-1]
+        ones, columns = pool.out.new_ones(len(trace), 1), slice(pool.keys - begin.tokens, None)
         if layer == len(trace.blocks) - 1:
-            return _fused_row(pool, ones, head), pool
-        weights = pool.vecmat(ones).mean(dim=1)
-    else:
-        weights = begin.weights
+            return _fused_row(pool, ones, head)[:, columns], pool
+        weights = pool.vecmat(ones).mean(dim=1)[:, columns]
     call = trace.block(layer)
     require_global(trace, (call,))
     return _fused_row(call, weights, head), call

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,8 +77,8 @@ def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf) -> Tensor:
 
 
 def patch_columns(layout: TokenLayout, call: AttentionCall) -> Tensor:
-    """Token indices of the patches, on the call's device."""
-    return torch.as_tensor((layout.kinds == Kind.PATCH).nonzero()[0], device=call.out.device)
+    """Key positions of the patches; after a class token where one has joined the layout's tokens."""
+    return torch.as_tensor(np.flatnonzero(layout.kinds == Kind.PATCH) + (call.keys - layout.n), device=call.out.device)
 
 
 def require_global(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:

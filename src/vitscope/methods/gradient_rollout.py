@@ -8,7 +8,7 @@ from vitscope.core.maps import TokenMap
 from vitscope.methods.fusion import check_share, discard_low, normalise_rows, patch_columns, push, require_global
 from vitscope.methods.relevance import NEEDS, weighted_rows
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import start_of
+from vitscope.methods.starts import pool_vector, start_of
 from vitscope.trace import AttentionCall, Trace
 
 METHOD = "gradient-rollout"
@@ -60,8 +60,8 @@ def gradient_rollout_by_layer(
     begin = start_of(seen, "pooled", start)
     vector = begin.weights
     if vector is None:
-        (pool,) = begin.pool
-        vector = _through(seen, pool, pool.out.new_ones(len(seen), 1), discard)
+        ones = seen.calls[0].out.new_ones(len(seen), 1)
+        vector = pool_vector(begin, lambda call: _through(seen, call, ones, discard), keep=residual, mix=1.0 - residual)
     steps: list[Tensor] = []
     for call in reversed(seen.blocks):
         vector = (1.0 - residual) * _through(seen, call, vector, discard) + residual * vector

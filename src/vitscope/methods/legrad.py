@@ -21,7 +21,7 @@ def legrad(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
 
     Formula:
         ``map = mean_l w · mean_h (∂s_l/∂A_l)⁺``; ``s_l`` = the model's head on layer ``l``'s pooled tokens; ``w`` = the read-out
-        weights. Where the head pools by attention, ``A_l`` is the pool's own attention on layer ``l``'s tokens.
+        weights. Where the head pools by attention, ``A_l`` is the (last) pool's own attention on layer ``l``'s tokens.
 
     Shapes:
         values ``[b, n]``.
@@ -55,9 +55,10 @@ def legrad_by_layer(trace: Trace, target: object = None, start: int = 0) -> list
     seen = trace.with_needs(NEEDS, trace.resolve(target))
     begin = start_of(seen, "pooled", start)
     if begin.weights is None:
-        if len(seen.layer_pools) != len(seen.blocks):
-            raise MethodError(f"{len(seen.layer_pools)} layer scores", expected=f"one for each of {len(seen.blocks)} blocks", where=METHOD)
-        return [_row(pool, pool.out.new_ones(len(seen), 1)) for pool in seen.layer_pools]
+        pools = [call for call in seen.layer_pools if call.path == begin.pool[-1].path]
+        if len(pools) != len(seen.blocks):
+            raise MethodError(f"{len(pools)} layer scores", expected=f"one for each of {len(seen.blocks)} blocks", where=METHOD)
+        return [_row(pool, pool.out.new_ones(len(seen), 1))[:, pool.keys - begin.tokens :] for pool in pools]
     require_global(seen, seen.blocks)
     return [_row(call, begin.weights) for call in seen.blocks]
 

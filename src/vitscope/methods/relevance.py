@@ -9,7 +9,7 @@ from torch import Tensor
 from vitscope.core.maps import TokenMap
 from vitscope.methods.fusion import push, require_global
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import start_of
+from vitscope.methods.starts import pool_vector, start_of
 from vitscope.trace import AttentionCall, Needs, Trace
 
 METHOD = "relevance"
@@ -66,8 +66,7 @@ def weighted_start(trace: Trace, start: int) -> Tensor:
     begin = start_of(trace, "pooled", start)
     if begin.weights is not None:
         return begin.weights
-    (pool,) = begin.pool
-    return push(pool, pool.out.new_ones(len(trace), 1), partial(weighted_rows, pool))
+    return pool_vector(begin, lambda call: push(call, call.out.new_ones(len(trace), 1), partial(weighted_rows, call)), keep=1.0, mix=1.0)
 
 
 def weighted_rows(call: AttentionCall, at: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from vitscope.core.maps import TokenMap
 from vitscope.methods.fusion import check_fuse, check_share, discard_low, fuse_heads, normalise_rows, patch_columns, push, require_global
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import Query, start_of
+from vitscope.methods.starts import Query, pool_vector, start_of
 from vitscope.trace import AttentionCall, Trace
 
 METHOD = "rollout"
@@ -58,11 +58,10 @@ def rollout_by_layer(
     check_share(discard, "discard", below_one=True)
     require_global(trace, trace.blocks)
     begin = start_of(trace, query, start)
-    if begin.weights is None:
-        (pool,) = begin.pool
-        vector = through(trace, pool, pool.out.new_ones(len(trace), 1), fuse, discard)
-    else:
-        vector = begin.weights
+    vector = begin.weights
+    if vector is None:
+        ones = trace.calls[0].out.new_ones(len(trace), 1)
+        vector = pool_vector(begin, lambda call: through(trace, call, ones, fuse, discard), keep=residual, mix=1.0 - residual)
     steps: list[Tensor] = []
     for call in reversed(trace.blocks):
         vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +26,17 @@ class Start:
 
     Attributes:
         query: what was asked for, as text ("pooled", "cls", "3,4", "register 0").
+        tokens: ``n``.
         name: what it is ("cls", "patch mean", "attention pool", "patch (3, 4)").
-        pool: the pooling calls (usually one) in the order they ran; empty where ``weights`` says it all.
+        pool: the pooling calls in the order they ran: one over the ``n`` tokens, or several of a class token that joins the ``n``
+            tokens only after the blocks (class attention); empty where ``weights`` says it all.
         notes: what a reader must know about it.
     """
 
     query: str
     name: str
     weights: Tensor | None
+    tokens: int
     pool: tuple[AttentionCall, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -52,7 +56,7 @@ def start_of(trace: Trace, query: Query = "pooled", start: int = 0) -> Start:
     if isinstance(query, str) and query.strip().lower() == "pooled":
         return _pooled(trace, start)
     token, text, name = _token(trace, query)
-    return Start(text, name, _weights(trace, np.eye(1, trace.layout.n, token)[0]))
+    return Start(text, name, _weights(trace, np.eye(1, trace.layout.n, token)[0]), trace.layout.n)
 
 
 def _pooled(trace: Trace, start: int) -> Start:
@@ -70,20 +74,48 @@ def _pooled(trace: Trace, start: int) -> Start:
     others = [f"{r.name} (start {i})" for i, r in enumerate(readouts) if i != start]
     notes = (f"This head reads {chosen.name} beside {', '.join(others)}: two starts, shown apart.",) if others else ()
     if chosen.weights is None:
-        return Start("pooled", chosen.name, None, _pool_calls(trace, chosen), notes)
-    return Start("pooled", chosen.name, _weights(trace, chosen.weights), (), notes)
+        return Start("pooled", chosen.name, None, trace.layout.n, _pool_calls(trace, chosen), notes)
+    return Start("pooled", chosen.name, _weights(trace, chosen.weights), trace.layout.n, (), notes)
+
+
+def pool_vector(begin: Start, row_of: Callable[[AttentionCall], Tensor], *, keep: float, mix: float) -> Tensor:
+    """What the head's pooling reads of the last block's tokens, ``[b, n]``.
+
+    Formula:
+        one pool over the tokens: its row. Class attention: the class token's own weight ``c`` starts at 1 and, last call first,
+        ``v ← v + c · mix · row_patches``, ``c ← c · (keep + mix · row_class)``; what is left of ``c`` is on a
+        learned token, not on the picture.
+
+    Args:
+        begin: a start with a pool.
+        row_of: one call's row ``[b, keys]``.
+        keep: weight of the residual path around each call.
+        mix: weight of the call.
+    """
+    last = begin.pool[-1]
+    if last.keys == begin.tokens:
+        return row_of(last)
+    own = last.out.new_ones(last.out.shape[0], 1, dtype=last.dtype)
+    out = own.new_zeros(len(own), begin.tokens)
+    for call in reversed(begin.pool):
+        row = row_of(call)
+        out = out + own * mix * row[:, 1:]
+        own = own * (keep + mix * row[:, :1])
+    return out
 
 
 def _pool_calls(trace: Trace, readout: Readout) -> tuple[AttentionCall, ...]:
-    call = trace.call(readout.call)
-    if call.queries != 1 or call.keys != trace.layout.n:
-        raise MethodError(
-            f"the pool has {call.queries} queries over {call.keys} tokens",
-            expected=f"1 query over the {trace.layout.n} tokens of the last block",
-            where=call.path,
-            todo="name a token instead: query=(row, column)",
-        )
-    return (call,)
+    n, last = trace.layout.n, trace.call(readout.call)
+    if (last.queries, last.keys) == (1, n):
+        return (last,)
+    if (last.queries, last.keys) == (1, n + 1):
+        return tuple(call for call in trace.calls if call.block is None and (call.queries, call.keys) == (1, n + 1))
+    raise MethodError(
+        f"the pool has {last.queries} queries over {last.keys} tokens",
+        expected=f"1 query over the {n} tokens of the last block, or over them and a class token",
+        where=last.path,
+        todo="name a token instead: query=(row, column)",
+    )
 
 
 def _token(trace: Trace, query: Query) -> tuple[int, str, str]:
