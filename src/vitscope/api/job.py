@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOSPC
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.explanation import Explanation, Options, explain
@@ -100,19 +101,25 @@ def check_output(out: Path) -> None:
     """Refuse an output that cannot be written before any work is done.
 
     Raises:
-        OutputError: the folder is missing, is a file, or may not be written to.
-        ArgumentError: an ending that no command writes.
+        ArgumentError: the folder is missing, is a file, or may not be written to; an ending that no command writes.
+        OutputError: the disk is full.
     """
     if _kind(out) == "":
         folder = out if out.exists() else out.parent
     else:
         folder = out.parent
         if out.is_dir():
-            raise OutputError(f"{out} is a folder", expected="a file name", where="--out")
+            raise ArgumentError(f"{out} is a folder", expected="a file name", where="--out")
     if not folder.is_dir():
-        raise OutputError(f"no folder {folder}", expected="an existing folder", where="--out", todo=f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"folder {folder} is not writable", where="--out", todo="choose another folder")
+        raise ArgumentError(f"no folder {folder}", expected="an existing folder", where="--out", todo=f"mkdir -p {folder}")
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno == ENOSPC:
+            raise OutputError(f"disk full: {folder}", where="--out", todo="choose another folder") from error
+        why = error.strerror or "no permission"
+        raise ArgumentError(f"folder {folder} is not writable ({why})", where="--out", todo="choose another folder") from error
 
 
 def write(done: Sequence[Explanation], out: Path) -> list[Path]:
