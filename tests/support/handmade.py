@@ -216,7 +216,7 @@ def run(model: HandViT, pixels: Tensor, needs: Needs = PLAIN, target: Target | N
         other = model
         if inputs.redraw is not None:
             other = HandViT(spec)
-            other.redraw(inputs.redraw)
+            other.redraw(1000 + inputs.redraw)
         return run(other, pixels if inputs.pixels is None else inputs.pixels, wanted, aim, inputs.keep)
 
     size = (pixels.shape[2], pixels.shape[3])

@@ -31,5 +31,5 @@ def _farthest(call: AttentionCall) -> torch.Tensor:
     at = torch.linspace(0, call.queries - 1, min(ROWS, call.queries), device=call.out.device).round().long()
     rows = call.rows(at)
     allowed = rows > 0
-    uniform = allowed / allowed.sum(dim=-1, keepdim=True).clamp_min(1)
+    uniform = allowed.to(rows.dtype) / allowed.sum(dim=-1, keepdim=True).clamp_min(1)
     return ((rows - uniform).abs().sum(dim=-1) / 2).flatten(1).amax(dim=1)
