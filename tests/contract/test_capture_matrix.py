@@ -67,6 +67,7 @@ def test_nothing_is_left_on_the_model(case):
     prove(built.module, built.call, built.pixels)
     assert footprint(built.module) == state
     assert same_tensors(weights, tensors(built.module))
+    assert all(p.grad is None for p in built.module.parameters())
     assert torch.equal(plain_logits(built), logits)
 
 

@@ -76,6 +76,19 @@ class HandWritten(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class SequenceFirst(HandWritten):
+    """The same around blocks that take ``[n, b, width]``."""
+
+    def __init__(self) -> None:
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.1)
+        super().__init__(nn.TransformerEncoder(layer, DEPTH, enable_nested_tensor=False))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.embed(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1) + self.position
+        return self.head(self.norm(self.blocks(x.transpose(0, 1))[0]))
+
+
 def stacked(block: type[nn.Module]) -> HandWritten:
     """A model of one kind of block."""
     return HandWritten(nn.Sequential(*(block() for _ in range(DEPTH))))

@@ -242,6 +242,7 @@ HANDWRITTEN = (
     Case("separate-written", "own", plain(lambda: handwritten.stacked(handwritten.SeparateWritten))),
     Case("multihead", "own", plain(lambda: handwritten.stacked(handwritten.Multihead))),
     Case("encoder", "own", plain(handwritten.encoder)),
+    Case("sequence-first", "own", plain(handwritten.SequenceFirst)),
 )
 
 CASES = (*HUGGINGFACE, *TIMM, *TORCHVISION, *OPEN_CLIP, *HANDWRITTEN)

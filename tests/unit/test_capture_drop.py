@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from support import handwritten
 from support.footprint import footprint
-from support.zoo import CASES, Built
+from support.zoo import CASES, Built, redraw
 from vitscope.capture import choose_drop, run
 from vitscope.errors import CaptureError
 from vitscope.trace import Needs
@@ -43,6 +44,7 @@ REMOVED = [
     "own:separate-written",
     "own:multihead",
     "own:encoder",
+    "own:sequence-first",
 ]
 MASKED = ["hf:dinov3_vit", "hf:beit", "timm:eva02_tiny_patch14_224", "timm:beit_base_patch16_224", "timm:vit_relpos_base_patch16_224"]
 
@@ -86,6 +88,19 @@ def test_a_head_that_averages_patches_is_why_logits_are_not_compared():
     removed, masked = (run(built.module, built.call, built.pixels, keep=keep, drop=how) for how in ("removed", "masked"))
     assert (removed.logits - masked.logits).abs().max() > 1e-3
     assert choose_drop(built.module, built.call, built.pixels, tokens=tokens, patches=patches) == "removed"
+
+
+class Slid(handwritten.JoinedFused):
+    """Adds positions by place in the sequence: runs on a shorter one, and means something else by it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.linspace(-1, 1, 17)[None, : x.shape[1], None])
+
+
+def test_a_model_that_runs_shortened_but_means_something_else_is_masked():
+    module = redraw(handwritten.stacked(Slid))
+    built, tokens, patches = setting("own:joined-fused")
+    assert choose_drop(module, module, built.pixels, tokens=tokens, patches=patches) == "masked"
 
 
 def test_uneven_and_misfitting_choices_are_refused():

@@ -71,6 +71,24 @@ def test_fused_arguments(name):
     assert call.kind == "sdpa"
 
 
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("folded", [False, True])
+def test_dropped_keys_on_top_of_every_kind_of_mask(name, folded):
+    options, meaning = FUSED[name]
+    if folded and "attn_mask" in options:
+        pytest.skip("masks here are written for separate heads")
+    q, k, v = noise(B, H, N, D), noise(B, H, N, D), noise(B, H, N, D)
+    keep = torch.ones(B, N, dtype=torch.bool)
+    keep[0, 2] = keep[1, 4] = False
+    shaped = [x.flatten(0, 1) if folded else x for x in (q, k, v)]
+    with intercept(Kernel(), batch=B, keep=keep) as recorder:
+        out = F.scaled_dot_product_attention(*shaped, **options)
+    rows = slowly(q, k, **meaning) * keep[:, None, None]
+    rows = rows / rows.sum(-1, keepdim=True)
+    torch.testing.assert_close(recorder.calls[0].rows().double(), rows, atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.view(B, H, N, D).double(), rows @ v.double(), atol=1e-5, rtol=0)
+
+
 def test_positional_arguments_and_another_number_of_keys():
     q, k, v, mask = noise(B, H, 3, D), noise(B, H, N, D), noise(B, H, N, 5), noise(3, N)
     with intercept(Kernel()) as recorder:

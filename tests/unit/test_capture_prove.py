@@ -102,12 +102,14 @@ def test_attention_without_effect_fails():
         prove(module, module, torch.randn(2, 3, 32, 32))
 
 
-def test_uniform_attention_still_has_an_effect():
-    module = redraw(handwritten.stacked(handwritten.JoinedFused))
+@pytest.mark.parametrize("kind", [handwritten.JoinedFused, handwritten.SeparateWritten])
+def test_uniform_attention_still_has_an_effect(kind):
+    module = redraw(handwritten.stacked(kind))
     with torch.no_grad():
         for block in module.blocks:
-            block.qkv.weight[: 2 * handwritten.WIDTH] = 0
-            block.qkv.bias[: 2 * handwritten.WIDTH] = 0
+            for part in (block.qkv,) if kind is handwritten.JoinedFused else (block.q, block.k):
+                part.weight[: 2 * handwritten.WIDTH] = 0
+                part.bias[: 2 * handwritten.WIDTH] = 0
     assert prove(module, module, torch.randn(2, 3, 32, 32)).effect.measured > 1e-3
 
 

@@ -21,7 +21,7 @@ from vitscope.errors import CaptureError
 from vitscope.trace import Needs
 
 BY_ID = {case.id: case for case in CASES}
-OWN = ["own:joined-fused", "own:separate-written", "own:multihead", "own:encoder"]
+OWN = ["own:joined-fused", "own:separate-written", "own:multihead", "own:encoder", "own:sequence-first"]
 TARGET = Target((1, 3))
 EVERYTHING = Needs(hidden=True, gradients=True, layer_scores=True, pixel_gradients=True)
 
@@ -56,6 +56,8 @@ def test_hidden_states_and_their_gradients(name):
     pixels = b.pixels.clone().requires_grad_()
     logits, hidden = block_outputs(b, pixels)
     *grads, at_pixels = torch.autograd.grad(scored(logits), [*hidden, pixels])
+    if name == "own:sequence-first":
+        hidden, grads = ([x.transpose(0, 1) for x in part] for part in (hidden, grads))
     for mine, theirs in zip(passed.hidden, hidden, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-6, rtol=0)
     for mine, theirs in zip(passed.hidden_grads, grads, strict=True):

@@ -112,7 +112,13 @@ def keys_first(s: Seen) -> Tensor:
     return (V.mT @ weights.mT).mT
 
 
+def heads_outermost(s: Seen) -> Tensor:
+    weights = s.keep((Q @ K.mT).softmax(-1)).permute(1, 0, 2, 3)
+    return weights @ V.transpose(0, 1)
+
+
 FOLLOWED = [
+    heads_outermost,
     matmul,
     scale_first,
     divided,
