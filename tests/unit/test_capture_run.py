@@ -327,6 +327,21 @@ def test_a_compiled_module_is_refused():
     refused(module, match=r"blocks\.1: this module is compiled")
 
 
+class Flexible(nn.Module):
+    """flex_attention compiles itself."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        tokens = pixels.flatten(2)[:, :, :64].reshape(len(pixels), 3, 8, 8)
+        return flex_attention(tokens, tokens, tokens).mean(dim=(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_flex_attention_is_refused_in_words():
+    refused(Flexible(), needs=Needs(), match="cannot be heard|cannot be intercepted|no attention call was seen")
+
+
 def test_no_attention_at_all_is_refused():
     refused(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5)), match="no attention call was seen")
 

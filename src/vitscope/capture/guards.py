@@ -83,6 +83,16 @@ def unheard(name: str, path: str) -> CaptureError:
     )
 
 
+def compiled_inside(module: nn.Module) -> CaptureError:
+    """The compiler met the interceptor: some function inside the forward is compiled by itself (flex_attention is)."""
+    return CaptureError(
+        "part of the forward compiles itself (flex_attention, or a function under torch.compile), and generated code cannot be heard",
+        expected="scaled_dot_product_attention, nn.MultiheadAttention, or attention written out with matmul and softmax",
+        where=type(module).__name__,
+        todo="load the model with its sdpa attention (transformers: attn_implementation='sdpa')",
+    )
+
+
 def none_heard(module: nn.Module) -> CaptureError:
     """A whole pass without one attention call."""
     return CaptureError(

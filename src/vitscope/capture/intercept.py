@@ -46,6 +46,10 @@ def intercept(
     with recorder:
         try:
             yield recorder
+        except RuntimeError as error:
+            if type(error).__module__.startswith("torch._dynamo"):
+                raise guards.compiled_inside(module) from error
+            raise
         finally:
             recorder.forget_tracks()
 
