@@ -107,6 +107,8 @@ def test_headless_and_tower_folders(tmp_path):
     transformers.BitImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path / "d")
     model = load(tmp_path / "d")
     assert model.labels == ()
+    with pytest.raises(ModelError, match="2 class names; expected none"):
+        load(tmp_path / "d", labels=["cat", "dog"]).trace(PHOTO)
     trace = model.trace(PHOTO)
     assert trace.logits is None
     assert [r.name for r in trace.layout.readouts] == ["cls"]
@@ -115,6 +117,15 @@ def test_headless_and_tower_folders(tmp_path):
     transformers.CLIPModel(clip).save_pretrained(tmp_path / "c")
     transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path / "c")
     assert load(tmp_path / "c").trace(PHOTO).logits is None
+
+
+def test_a_masked_autoencoder_sees_every_patch_in_order(tmp_path):
+    transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**TINY)).save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.layout().patches.tolist() == list(range(1, 17))
+    first, second = (model.trace(PHOTO).calls[0].k for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_timm_style_folder_and_checkpoints(tmp_path):
