@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
 from vitscope.capture.hidden import batch_second, replacing_output
-from vitscope.capture.intercept import Recorder
+from vitscope.capture.intercept import Recorder, intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import CaptureError, ProofError
 
@@ -199,6 +199,8 @@ def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Ten
         blocks: where the last block is.
         tokens: ``n``.
     """
+    if blocks.paths[-1] == "":  # attention in the model's own forward: there is no block to begin at
+        return _read_after_attention(module, made, pixels)
     kept: list[Tensor] = []
 
     def begin_here(output: Tensor) -> Tensor:
@@ -207,8 +209,20 @@ def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Ten
         return kept[-1]
 
     with replacing_output(module, blocks.paths[-1], begin_here), ordinary_mode(grad=False):
-        output = made(pixels)
-        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
-        grad = torch.autograd.grad((output * weights).sum(), kept[-1])[0]
+        grad = _random_gradient(made(pixels), kept[-1])
     grad = grad.transpose(0, 1) if batch_second(grad.shape, 1, tokens) else grad
     return np.asarray((grad[0] != 0).any(dim=-1).cpu().numpy())
+
+
+def _read_after_attention(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor) -> NDArray[np.bool_]:
+    """The same from the last attention's output: what follows works token by token, so a token is read where its part of that is."""
+    with ordinary_mode(grad=True), intercept(module, batch=1) as recorder:
+        output = made(pixels.detach().requires_grad_())
+        last = recorder.heard[-1]
+        grad = last.heads.unfold(last.place(_random_gradient(output, last.out)))
+    return np.asarray((grad[0] != 0).any(dim=-1).any(dim=0).cpu().numpy())
+
+
+def _random_gradient(output: Tensor, at: Tensor) -> Tensor:
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+    return torch.autograd.grad((output * weights).sum(), at)[0]
