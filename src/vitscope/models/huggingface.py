@@ -64,18 +64,17 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
     architecture = _base((getattr(config, "architectures", None) or [""])[0])
-    if hasattr(config, "mask_ratio"):
-        config.mask_ratio = 0.0  # a masked autoencoder hides patches at random; here every patch is wanted
     kind = getattr(transformers, architecture, None)
     if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
         raise ModelError(
             f"architecture {architecture or config.model_type!r}", where=ref, expected="a transformers model of pictures (pixel_values in)"
         )
-    extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    extra: dict[str, Any] = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    if hasattr(config, "mask_ratio"):
+        extra["mask_ratio"] = 0.0  # a masked autoencoder hides patches at random; here every patch is wanted
     with fetching(ref), torch.random.fork_rng(devices=[]), _quiet(transformers):
         module, info = kind.from_pretrained(
             name,
-            config=config,
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
