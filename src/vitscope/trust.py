@@ -226,5 +226,5 @@ def _first_part(drops: Drops | None) -> str:
     if not drops.beats_random:
         return f"{numbers}: no better than chance, do not read it as evidence"
     if drops.beaten < CLEARLY:
-        return f"{numbers}: only a little better than chance"
+        return f"{numbers}: better than chance on average, not clearly ({drops.beaten:.0%} of the random sets cost less)"
     return f"{numbers}: what it marks matters to the score"

@@ -202,3 +202,19 @@ def test_integrated_gradients_that_do_not_add_up_say_so():
     assert fine.picture_notes == ((), ())
     total = np.nansum(fine.values, axis=1)
     assert np.allclose(total, fine.meta["change"], atol=0.01)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "integrated-gradients"])
+def test_half_precision_models_give_float32_maps_near_the_exact_ones(name, half):
+    model = HandViT(replace(CLS, dtype=half, sharpness=0.7))
+    exact = HandViT(replace(CLS, sharpness=0.7))
+    exact.load_state_dict({key: value.double() for key, value in model.state_dict().items()})
+    exact.to(torch.float64)
+    pixels = pixels_of(CLS).to(half)
+    target = 1 if METHODS[name].class_specific else None
+    coarse, expected = explain(run(model, pixels), name, target), explain(run(exact, pixels.double()), name, target).values
+    assert coarse.values.dtype == np.float32
+    rounding = 2.0 * torch.finfo(half).eps if name == "occlusion" else 0.0
+    assert np.nanmax(np.abs(coarse.values - expected)) < 0.1 * np.nanmax(np.abs(expected)) + rounding
+    assert bool(coarse.notes) == (name == "occlusion")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
@@ -111,3 +113,12 @@ def test_without_gradients_or_scores_it_says_so():
         bare.grad_rows([0])
     with pytest.raises(CaptureError, match="neither queries and keys nor weights were kept"):
         AttentionCall("x", "sdpa", None, call.k, None, call.out).rows([0])
+
+
+def test_scores_too_large_for_a_bare_exponential():
+    call, *_ = made("plain", torch.float32)
+    steep = replace(call, scale=500.0)
+    one = torch.rand(B, N)
+    found = steep.vecmat(one)
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found, torch.einsum("bm,bhmn->bhn", one, steep.rows()), atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vitscope.core.maps import TokenMap
@@ -59,8 +60,18 @@ def occlusion(
         parameters={"size": size, "stride": stride, "drop": trace.exact_drop},
         target=aim,
         signed=True,
+        notes=_coarse(trace),
     )
     return token_map(trace, on_patches(trace, values), said)
+
+
+def _coarse(trace: Trace) -> tuple[str, ...]:
+    """A note where scores are kept so coarsely that small differences are rounding."""
+    scores = trace.scores()
+    if scores.dtype not in (torch.float16, torch.bfloat16):
+        return ()
+    step = float(scores.abs().max()) * torch.finfo(scores.dtype).eps
+    return (f"Scores come in {str(scores.dtype).removeprefix('torch.')}: differences up to about {step:.1g} are rounding.",)
 
 
 def squares(grid: tuple[int, int], size: int, stride: int) -> NDArray[np.bool_]:
