@@ -55,11 +55,11 @@ def load(ref: str | Path | nn.Module, **given: Any) -> LoadedModel:
     return load_model(ref, **given)
 
 
-def attention(trace: Trace, *, layer: int = -1, head: int | str = "mean", query: Query = "pooled") -> TokenMap:
+def attention(trace: Trace, *, layer: int = -1, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> TokenMap:
     """Where one layer looks from a query token; see :func:`vitscope.methods.attention.attention`."""
     from vitscope.methods.attention import attention as method
 
-    return method(trace, layer=layer, head=head, query=query)
+    return method(trace, layer=layer, head=head, query=query, start=start)
 
 
 def rollout(trace: Trace, *, fuse: str = "mean", residual: float = 0.5, discard: float = 0.0, **more: Any) -> TokenMap:
