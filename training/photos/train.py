@@ -169,6 +169,7 @@ def build_config(names: list[str]) -> ViTConfig:
     return ViTConfig(
         image_size=SIDE,
         patch_size=PATCH,
+        encoder_stride=PATCH,
         hidden_size=192,
         num_hidden_layers=6,
         num_attention_heads=3,
