@@ -14,7 +14,7 @@ from vitscope.errors import VitscopeError
 FAMILIES = ["vision_transformer", "deit", "eva", "beit", "cait", "naflexvit", "vision_transformer_relpos", "vision_transformer_sam", "xcit"]
 
 #: Names left out: wider copies of the same code, some of which cannot be cut and need tens of gigabytes.
-TOO_WIDE = re.compile(r"giant|huge|enormous|_7b|so400m|so150m|xlarge|pe_\w+_gigantic|gigantic|_large")
+TOO_WIDE = re.compile(r"_\db_|giant|huge|enormous|_7b|so400m|so150m|xlarge|pe_\w+_gigantic|gigantic|_large")
 
 #: Refusals there are: part of the name, and words of the line that says why.
 REFUSED = (
