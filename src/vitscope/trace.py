@@ -30,6 +30,12 @@ TILE_VALUES = 500_000
 #: … but never of fewer rows than this: with less, reading the keys again and again costs more than the cache saves.
 TILE_ROWS = 64
 
+#: From this many keys on, one head's row block fills a tile by itself.
+LONG = 512
+
+#: Scores below this need no shift before ``exp``: its float32 range ends at 88, and a row sums at most some millions of them.
+UNSHIFTED = 60.0
+
 ALL_HEADS = slice(None)
 
 CallKind = Literal["sdpa", "mha", "written out"]
@@ -138,6 +144,8 @@ class AttentionCall:
         """
         v = vector[:, None].expand(-1, self.heads, -1) if vector.dim() == 2 else vector
         v = v.to(self.dtype)
+        if self._plain() and bool(v.any(dim=0).any(dim=0).all()):
+            return self._vecmat_plain(v)
         out = torch.zeros(*v.shape[:2], self.keys, dtype=self.dtype, device=self.out.device)
         for heads, at in self._tiles((v != 0).any(dim=0).any(dim=0).nonzero().flatten()):
             part = v[:, heads][:, :, at]
@@ -150,6 +158,31 @@ class AttentionCall:
                 part = part / tile.sum(dim=-1)
             out[:, heads] += (part[:, :, None] @ tile)[:, :, 0]
         return out
+
+    def _plain(self) -> bool:
+        """Whether every score is so small that ``exp`` needs no shift (Cauchy–Schwarz), on a CPU and long enough for it to matter."""
+        if self.q is None or self.k is None or self.weights is not None or self.mask is not None or self.is_causal:
+            return False
+        if self.keys < LONG or self.out.device.type != "cpu":
+            return False
+        longest = self.q.to(self.dtype).norm(dim=-1).max() * self.k.to(self.dtype).norm(dim=-1).max()
+        return bool(abs(self.scale) * longest < UNSHIFTED)
+
+    def _vecmat_plain(self, v: Tensor) -> Tensor:
+        """``vector · A`` head by head in one reused tile: product, exponential, row sums, and no other pass over it."""
+        assert self.q is not None
+        assert self.k is not None
+        q = (self.q.to(self.dtype) * self.scale).flatten(0, 1)
+        k = self._grouped(self.k).to(self.dtype).flatten(0, 1).transpose(1, 2)
+        weights, out = v.flatten(0, 1), torch.zeros(len(q), self.keys, dtype=self.dtype)
+        step = max(TILE_ROWS, TILE_VALUES // self.keys)
+        room = torch.empty(step * self.keys, dtype=self.dtype)
+        for head in range(len(q)):
+            for at in range(0, self.queries, step):
+                part = q[head, at : at + step]
+                tile = torch.mm(part, k[head], out=room[: len(part) * self.keys].view(len(part), self.keys)).exp_()
+                out[head] += (weights[head, at : at + step] / tile.sum(dim=-1)) @ tile
+        return out.view(*v.shape[:2], self.keys)
 
     def _tiles(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Heads and query indices, tile by tile, each of about ``TILE_VALUES`` values."""
