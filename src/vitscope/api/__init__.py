@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.explanation import Explanation, explain
+from vitscope.api.views import same_run
 from vitscope.api.write import figure, report, save
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ def check(trace: Trace, maps: TokenMap | Sequence[TokenMap], *, seed: int = 0) -
     from vitscope.core.maps import TokenMap as Map
     from vitscope.trust import check as check_one
 
-    return [check_one(trace, m, seed=seed) for m in ([maps] if isinstance(maps, Map) else maps)]
+    given = [maps] if isinstance(maps, Map) else list(maps)
+    for one in given:
+        same_run(trace, one, "check")
+    return [check_one(trace, one, seed=seed) for one in given]
 
 
 def _by_name(name: str, trace: Trace, **options: Any) -> TokenMap:

@@ -31,8 +31,7 @@ def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] 
     from vitscope.views.scale import share_scales
 
     for one in maps:
-        if len(one) != len(trace):
-            raise ArgumentError(f"a {one.method} map of {len(one)} pictures", expected=f"{len(trace)}, as in the trace", where="report")
+        same_run(trace, one, "report")
     developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
     return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
 
@@ -44,10 +43,10 @@ def development(trace: Trace, one: TokenMap) -> NDArray[np.floating] | None:
     method = METHODS[one.method]
     if method.by_layer is None:
         return None
-    aim = _target_of(trace, one.target) if method.class_specific else None
+    aim = _target_of(trace, one) if method.class_specific else None
     if method.class_specific and aim is None:
         return None
-    known = {"head": one.head, "query": one.query, **one.parameters, "start": _start_of(trace, one)}
+    known = {"head": one.head, "query": one.query, **one.parameters, "start": _start_of(one)}
     given = {name: known[name] for name in method.options if name in known and name != "layer"}
     return develop(trace, one.method, aim, **given)
 
@@ -76,11 +75,38 @@ def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[n
     )
 
 
-def _start_of(trace: Trace, one: TokenMap) -> int:
-    names = [readout.name for readout in trace.layout.readouts]
-    return names.index(str(one.parameters.get("start"))) if one.parameters.get("start") in names else 0
+def same_run(trace: Trace, one: TokenMap, where: str) -> None:
+    """A map and a trace that belong together: the same photos in the same order, the same model with the same weights.
+
+    Raises:
+        ArgumentError: they do not, and what differs.
+    """
+    made, ours = one.provenance, trace.provenance
+    for what, a, b in (
+        ("photos", made.samples, ours.samples),
+        ("model", made.model, ours.model),
+        ("weights", made.weights, ours.weights),
+    ):
+        if a != b:
+            raise ArgumentError(
+                f"a {one.method} map made with other {what} than the trace",
+                expected="a map of this trace",
+                where=where,
+                todo="make the map from the trace you give",
+            )
 
 
-def _target_of(trace: Trace, names: tuple[str, ...]) -> Target | None:
-    """The target a map was made for, among those this trace has run."""
-    return next((target for target in trace.targets() if target.names == names), None)
+def _start_of(one: TokenMap) -> int:
+    """Which of the head's read-outs the map starts from."""
+    start = one.parameters.get("start", 0)
+    return start if isinstance(start, int) else 0
+
+
+def _target_of(trace: Trace, one: TokenMap) -> Target | None:
+    """The target a map was made for, among those this trace has run; by class numbers, as names may be shared."""
+
+    def whole(value: object) -> tuple[object, ...]:
+        return value if isinstance(value, tuple) else () if value is None else (value,)
+
+    index, against = whole(one.meta.get("target_index")), whole(one.meta.get("target_against"))
+    return next((target for target in trace.targets() if (target.index, target.against) == (index, against)), None)

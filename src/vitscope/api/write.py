@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitscope.api.views import views_of
+from vitscope.api.views import same_run, views_of
 from vitscope.core.files import write_atomically
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
@@ -58,6 +58,7 @@ def save(trace: Trace, token_map: TokenMap, path: str | Path, *, picture: int = 
         ``grid`` float32 ``[gh, gw]``, ``tokens`` float32 ``[n]``, ``image_map`` float32 ``[H, W]`` (NaN = not seen),
         ``meta`` JSON text (see :func:`meta_of`).
     """
+    same_run(trace, token_map, str(path))
     one = token_map[picture]
     buffer = io.BytesIO()
     meta = json.dumps(meta_of(trace, one, picture), ensure_ascii=False, sort_keys=True, default=_plain)
