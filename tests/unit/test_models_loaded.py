@@ -11,8 +11,10 @@ import transformers
 from PIL import Image
 
 from support.handwritten import JoinedFused, Multihead, SeparateWritten, encoder, stacked
+from vitscope import methods
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError, PhotoError
+from vitscope.methods.attention import attention
 from vitscope.models import load
 from vitscope.models.opaque import opaque
 from vitscope.models.preparing import Preparation
@@ -184,6 +186,20 @@ def test_redrawn_weights_are_a_seeded_shuffle_of_a_copy():
             assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+def test_methods_on_a_trace_of_redrawn_weights_stay_with_them(method):
+    if method == "integrated_gradients":
+        pytest.importorskip("captum")
+    model = loaded()
+    trace = model.trace(PHOTOS[0])
+    twin_trace = trace.again(Needs(), None, Inputs(redraw=3))
+    assert twin_trace.provenance.weights == f"{model.weights_fingerprint()} re-drawn with seed 3"
+    run = getattr(methods, method)
+    found = run(twin_trace, target=1).values
+    np.testing.assert_allclose(found, run(loaded(model.redrawn(3)).trace(PHOTOS[0]), target=1).values, atol=1e-6)
+    assert not np.allclose(found, run(trace, target=1).values, atol=1e-3)
+
+
 def test_fingerprint_follows_the_weights():
     model = loaded()
     first = model.trace(PHOTOS[0]).provenance.weights
@@ -315,3 +331,16 @@ def test_photos_prepared_to_different_sizes_are_refused():
     model = load(stacked(JoinedFused).eval(), preprocess=to_tensor)
     with pytest.raises(ModelError, match="photos prepared to 40×60 and 50×60"):
         model.trace(PHOTOS[:2])
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["photo", "tensor"])
+def test_pixels_that_no_patch_covers_were_not_seen(prepared):
+    model = load(stacked(JoinedFused).eval(), input_size=36, mean=0.5, std=0.5)
+    trace = model.trace(torch.randn(2, 3, 36, 36) if prepared else PHOTOS[:2])
+    share = trace.layout.covered[2] * trace.layout.covered[3] / 36**2
+    assert share == pytest.approx((32 / 36) ** 2)
+    assert [place.seen_share for place in trace.placements] == pytest.approx([share] * 2)
+    again = trace.again(Needs(), None, Inputs())
+    assert again.placements == trace.placements
+    drawn = attention(trace)[0].on_image()
+    assert np.isfinite(drawn).mean() == pytest.approx(trace.placements[0].seen_mask().mean())

@@ -196,7 +196,9 @@ class LoadedModel:
             shots = tuple(gather(samples))
             pixels, placements = self.prepare(shots)
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-        return _Again(self, self.study(size), self._placed(pixels), shots, placements)(needs, target, Inputs())
+        found = self.study(size)
+        placements = tuple(placement.only(found.layout.covered) for placement in placements)
+        return _Again(self, found, self._placed(pixels), shots, placements)(needs, target, Inputs())
 
     def _placed(self, pixels: Tensor) -> Tensor:
         like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
@@ -216,12 +218,12 @@ class LoadedModel:
             self._fingerprint = (key, fingerprint(self.module))
         return self._fingerprint[1]
 
-    def provenance(self, passed: Pass, pixels: Tensor, samples: Sequence[Sample]) -> Provenance:
-        """What made a result."""
+    def provenance(self, passed: Pass, pixels: Tensor, samples: Sequence[Sample], *, redraw: int | None = None) -> Provenance:
+        """What made a result; ``redraw``: the seed its weights were re-drawn with."""
         libraries = ("vitscope", "torch", *self.described.libraries)
         return Provenance(
             model=self.ref,
-            weights=self.weights_fingerprint(),
+            weights=self.weights_fingerprint() + ("" if redraw is None else f" re-drawn with seed {redraw}"),
             preprocessing=self.described.preparation.text if self.described.preparation else "none: fed as prepared tensors",
             dtype=str(pixels.dtype).removeprefix("torch."),
             device=str(pixels.device),
@@ -241,13 +243,17 @@ def _version(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Again:
-    """The way back to the model that a trace carries: ``again(needs, target, inputs)``."""
+    """The way back to the model that a trace carries: ``again(needs, target, inputs)``.
+
+    A trace of re-drawn weights goes back to those weights (``redraw``: their seed).
+    """
 
     model: LoadedModel
     study: Study
     pixels: Tensor
     samples: tuple[Sample, ...]
     placements: tuple[Placement, ...]
+    redraw: int | None = None
 
     def __call__(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
         model = self.model
@@ -256,7 +262,8 @@ class _Again:
             raise ArgumentError(
                 f"pixels {tuple(pixels.shape)}", expected=f"[b, {', '.join(map(str, self.pixels.shape[1:]))}]", where="again"
             )
-        module = model.module if inputs.redraw is None else model.redrawn(inputs.redraw)
+        seed = self.redraw if inputs.redraw is None else inputs.redraw
+        module = model.module if seed is None else model.redrawn(seed)
         described = model.described
         labels = model._labels(model.facts().classes)
         chosen: list[Target] = []
@@ -278,7 +285,7 @@ class _Again:
             drop="masked" if model.facts().drop == "masked" else "removed",
             blocks=model.facts().blocks,
         )
-        return self._trace(passed, pixels, needs, labels)
+        return replace(self, redraw=seed)._trace(passed, pixels, needs, labels)
 
     def _trace(self, passed: Pass, pixels: Tensor, needs: Needs, labels: tuple[str, ...]) -> Trace:
         samples, placements = self._matching(len(pixels))
@@ -292,7 +299,7 @@ class _Again:
             pixels=pixels,
             logits=passed.logits,
             labels=labels,
-            provenance=self.model.provenance(passed, pixels, samples),
+            provenance=self.model.provenance(passed, pixels, samples, redraw=self.redraw),
             rerun=replace(self, pixels=pixels, samples=samples, placements=placements),
             needs=needs,
             target=passed.target,
