@@ -52,13 +52,19 @@ def explain(
         list[str] | None, typer.Option("--method", help="One of the methods; give it several times for several.", metavar="NAME")
     ] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
-    head: Annotated[str, typer.Option("--head", help="A head number, mean, max or min.")] = "mean",
-    query: Annotated[str, typer.Option("--query", help="pooled (what the head reads), cls, or a patch as ROW,COLUMN.")] = "pooled",
+    head: Annotated[str | None, typer.Option("--head", help="A head number, mean (default), max or min.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
+    ] = None,
     target: Annotated[str | None, typer.Option("--target", help="Label or number to explain (default: the top prediction).")] = None,
     against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
-    fuse: Annotated[str, typer.Option("--fuse", help="Rollout: heads fused by mean, max or min.")] = "mean",
-    residual: Annotated[float, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1.")] = 0.5,
-    discard: Annotated[float, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out.")] = 0.0,
+    fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
+    residual: Annotated[
+        float | None, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1 (default 0.5).")
+    ] = None,
+    discard: Annotated[
+        float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
     out: Out = None,
     seed: Seed = 0,

@@ -153,6 +153,12 @@ def test_awkward_photos_taken_and_said_so(vs, tmp_path, make):
         (["--method", "attention", "--query", "nonsense"], ["nonsense"]),
         (["--method", "nonsense"], ["nonsense", "rollout"]),
         (["--method", "rollout", "--discard", "1.5"], ["1.5"]),
+        (["--method", "attention", "--target", "nonsense"], ["nonsense"]),  # a method without classes does not hide a wrong label
+        (["--method", "rollout", "--against", "nonsense"], ["nonsense"]),
+        (["--method", "relevance", "--head", "99"], ["head", "'99'", "relevance takes no head", "attention"]),
+        (["--method", "relevance", "--query", "77,99"], ["relevance takes no query", "attention"]),
+        (["--method", "relevance", "--layer", "55"], ["relevance takes no layer", "grad-cam"]),
+        (["--method", "attention", "--fuse", "nonsense"], ["attention takes no fuse", "rollout"]),
         (["--input-size", "large"], ["large"]),
         (["--labels", "{folder}/none.txt"], ["none.txt"]),
     ],

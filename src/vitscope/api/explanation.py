@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vitscope.core.maps import TokenMap
+from vitscope.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vitscope.models.loaded import LoadedModel
@@ -19,24 +20,25 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What can be chosen; each method takes what concerns it.
+    """What can be chosen; each method takes what concerns it. None is "not chosen": the method's own default.
 
     Attributes:
-        layer: block number (−1 = last); None leaves each method its own default.
+        layer: block number (−1 = last).
         head: number, mean, max or min.
         query: pooled, cls, or "row,column".
         target, against: a label or index; None is the top prediction, and nothing to set it against.
+        fuse, residual, discard: of rollout and its relatives.
         check: add trust figures to every map.
     """
 
     layer: int | None = None
-    head: int | str = "mean"
-    query: str = "pooled"
+    head: int | str | None = None
+    query: str | None = None
     target: str | int | None = None
     against: str | int | None = None
-    fuse: str = "mean"
-    residual: float = 0.5
-    discard: float = 0.0
+    fuse: str | None = None
+    residual: float | None = None
+    discard: float | None = None
     check: bool = False
     seed: int = 0
 
@@ -45,10 +47,15 @@ class Options:
         """The target as :meth:`vitscope.trace.Trace.resolve` takes it."""
         return self.target if self.against is None else (self.target, self.against)
 
-    def of(self, names: Collection[str]) -> dict[str, object]:
-        """Those settings a method names, without those left to its own default."""
+    @property
+    def chosen(self) -> dict[str, object]:
+        """The methods' settings that were chosen."""
         own = ("layer", "head", "query", "fuse", "residual", "discard")
-        return {name: getattr(self, name) for name in own if name in names and not (name == "layer" and self.layer is None)}
+        return {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+
+    def of(self, names: Collection[str]) -> dict[str, object]:
+        """Those chosen settings that a method names."""
+        return {name: value for name, value in self.chosen.items() if name in names}
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,19 @@ def explain(
         tell: called with a few words before each part, for progress.
 
     Raises:
-        ArgumentError: unknown method, label, layer, head or query.
+        ArgumentError: unknown method, label, layer, head or query, or a setting that none of the methods takes.
     """
     from vitscope.methods.registry import find_method, needs_of
 
     chosen = options or Options()
     say = tell or (lambda _: None)
     names = [find_method(name).name for name in methods] or default_methods(model)
+    _refuse_unused(names, chosen)
     class_specific = any(find_method(name).class_specific for name in names)
     say("one pass through the model")
     trace = model.trace(photos, needs=needs_of(names), target=chosen.aim if class_specific else None)
+    if chosen.aim is not None:
+        trace.resolve(chosen.aim)  # a wrong label is refused even where no method asks for one
     maps: list[TokenMap] = []
     for name in names:
         say(name)
@@ -96,6 +106,25 @@ def default_methods(model: LoadedModel) -> list[str]:
     return [name for name in DEFAULT_METHODS if model.labels or not METHODS[name].class_specific]
 
 
+def _refuse_unused(names: Sequence[str], options: Options) -> None:
+    """Refuse a setting that would change nothing.
+
+    Raises:
+        ArgumentError: none of the methods takes it; says which would.
+    """
+    from vitscope.methods import METHODS
+
+    for setting, value in options.chosen.items():
+        if not any(setting in METHODS[name].options for name in names):
+            takers = ", ".join(name for name, method in METHODS.items() if setting in method.options)
+            raise ArgumentError(
+                f"{value!r}, but {', '.join(names)} takes no {setting}",
+                expected=f"with one of: {takers}",
+                where=setting,
+                todo="leave it out",
+            )
+
+
 def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
     """One map, or one for each start where the head reads in several ways."""
     from vitscope.methods.registry import explain as one_map
@@ -103,7 +132,7 @@ def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
 
     taken = find_method(name).options
     given = options.of(taken)
-    pooled = "query" not in taken or options.query == "pooled"
+    pooled = "query" not in taken or options.query in (None, "pooled")
     starts = len(trace.layout.readouts) if "start" in taken and pooled else 1
     return [one_map(trace, name, options.aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
 
