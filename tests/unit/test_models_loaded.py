@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from vitscope.methods.attention import attention
 from vitscope.models import load
 from vitscope.models.opaque import opaque
 from vitscope.models.preparing import Preparation
+from vitscope.models.weights import version
 from vitscope.trace import Inputs, Needs
 
 PHOTOS = [np.random.default_rng(i).integers(0, 256, (40 + 10 * i, 60, 3), dtype=np.uint8) for i in range(3)]
@@ -208,6 +210,53 @@ def test_fingerprint_follows_the_weights():
     with torch.no_grad():
         model.module.classifier.bias.add_(1)
     assert model.trace(PHOTOS[0]).provenance.weights != first
+
+
+@pytest.mark.parametrize("change", [lambda w: w.data.mul_(1.5), lambda w: w.data.copy_(w.data.flip(0)), lambda w: w.data[0, :1].add_(1e-3)])
+def test_weights_changed_since_a_trace_are_refused_and_learnt_anew(change):
+    model = loaded()
+    trace = model.trace(PHOTOS[0])
+    first, twin = model.weights_fingerprint(), model.redrawn(1)
+    change(model.module.classifier.weight)
+    assert model.weights_fingerprint() != first
+    assert model.redrawn(1) is not twin
+    with pytest.raises(CaptureError, match=r"the weights changed since this trace.*trace again"):
+        trace.again(Needs(), None, Inputs(pixels=trace.pixels))
+    assert model.trace(PHOTOS[0]).again(Needs(gradients=True)).needs.gradients
+
+
+def test_a_new_head_is_learnt_anew():
+    model = loaded()
+    torch.nn.init.zeros_(model.module.classifier.weight)
+    assert model.trace(PHOTOS[0]).labels == tuple(model.labels)
+    model.module.classifier = torch.nn.Linear(16, 9)
+    model.described = dataclasses.replace(model.described, labels=())
+    trace = model.trace(PHOTOS[0], needs=EVERYTHING, target=8)
+    assert len(trace.labels) == trace.logits.shape[1] == len(model.labels) == 9
+
+
+def test_the_checksum_of_weights_takes_any_tensor():
+    tensors = {
+        "odd": torch.randn(3001)[1:],
+        "half": torch.randn(5).half(),
+        "bool": torch.ones(3, dtype=torch.bool),
+        "empty": torch.empty(0),
+        "scalar": torch.tensor(3),
+        "complex": torch.randn(3, dtype=torch.complex64),
+        "strided": torch.randn(40, 60).t(),
+    }
+    module = torch.nn.Module()
+    for name, value in tensors.items():
+        module.register_buffer(f"weight_{name}", value)
+    seen = {version(module)}
+    for name, value in tensors.items():
+        assert version(module) in seen
+        if value.numel():
+            value.data.reshape(-1)[-1:].logical_not_() if value.dtype == torch.bool else value.data[..., -1:].mul_(
+                -2
+            ) if value.dim() else value.data.mul_(2)
+            assert version(module) not in seen, name
+            seen.add(version(module))
 
 
 def test_provenance_names_what_made_the_result():

@@ -19,7 +19,7 @@ from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target, resolve
-from vitscope.errors import ArgumentError, ModelError
+from vitscope.errors import ArgumentError, CaptureError, ModelError
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.family import Loaded
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
@@ -55,6 +55,7 @@ class LoadedModel:
         self.seed = seed
         self._facts: Facts | None = None
         self._studies: dict[tuple[int, int], Study] = {}
+        self._learnt_from = ""
         self._fingerprint: tuple[object, str] | None = None
         self._twin: tuple[object, nn.Module] | None = None
 
@@ -94,16 +95,30 @@ class LoadedModel:
             CaptureError: the model's attention cannot be captured.
             ProofError: a proof failed.
         """
+        self._renew()
+        return self._facts_at(input_size)
+
+    def _facts_at(self, input_size: tuple[int, int] | None) -> Facts:
         if self._facts is None:
             size = small_size(self.described, input_size or self.input_size)
             self._facts = learn(self.described, size, self.seed)
         return self._facts
 
+    def _renew(self) -> str:
+        """Forget what was learnt of other weights; the fingerprint of those the module has now."""
+        now = self.weights_fingerprint()
+        if now != self._learnt_from:
+            self._facts, self._studies, self._learnt_from = None, {}, now
+        return now
+
     def study(self, input_size: tuple[int, int] | None = None) -> Study:
         """The layout and the calls for an input of this size (the model's own where not given): measured once, then kept."""
-        size = input_size or self.input_size
+        self._renew()
+        return self._study_at(input_size or self.input_size)
+
+    def _study_at(self, size: tuple[int, int]) -> Study:
         if size not in self._studies:
-            self._studies[size] = study(self.described, self.facts(size), size, self.seed)
+            self._studies[size] = study(self.described, self._facts_at(size), size, self.seed)
         return self._studies[size]
 
     def layout(self, input_size: tuple[int, int] | None = None) -> TokenLayout:
@@ -121,8 +136,7 @@ class LoadedModel:
         """
         size = None if pixels is None else (int(pixels.shape[-2]), int(pixels.shape[-1]))
         self.study(size)
-        self.weights_fingerprint()
-        return self.facts(size).proof
+        return self._facts_at(size).proof
 
     def describe(self) -> dict[str, Any]:
         """Plain values for ``vitscope inspect``: attention calls, token layout, methods with why one is not available, proofs."""
@@ -196,9 +210,10 @@ class LoadedModel:
             shots = tuple(gather(samples))
             pixels, placements = self.prepare(shots)
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-        found = self.study(size)
+        weights = self._renew()
+        found, facts = self._study_at(size), self._facts_at(size)
         placements = tuple(placement.only(found.layout.covered) for placement in placements)
-        return _Again(self, found, self._placed(pixels), shots, placements)(needs, target, Inputs())
+        return _Again(self, found, facts, weights, self._placed(pixels), shots, placements).run(needs, target, Inputs())
 
     def _placed(self, pixels: Tensor) -> Tensor:
         like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
@@ -218,12 +233,12 @@ class LoadedModel:
             self._fingerprint = (key, fingerprint(self.module))
         return self._fingerprint[1]
 
-    def provenance(self, passed: Pass, pixels: Tensor, samples: Sequence[Sample], *, redraw: int | None = None) -> Provenance:
-        """What made a result; ``redraw``: the seed its weights were re-drawn with."""
+    def provenance(self, passed: Pass, pixels: Tensor, samples: Sequence[Sample], *, weights: str, redraw: int | None) -> Provenance:
+        """What made a result; ``weights``: their fingerprint; ``redraw``: the seed its weights were re-drawn with."""
         libraries = ("vitscope", "torch", *self.described.libraries)
         return Provenance(
             model=self.ref,
-            weights=self.weights_fingerprint() + ("" if redraw is None else f" re-drawn with seed {redraw}"),
+            weights=weights + ("" if redraw is None else f" re-drawn with seed {redraw}"),
             preprocessing=self.described.preparation.text if self.described.preparation else "none: fed as prepared tensors",
             dtype=str(pixels.dtype).removeprefix("torch."),
             device=str(pixels.device),
@@ -245,17 +260,28 @@ def _version(name: str) -> str:
 class _Again:
     """The way back to the model that a trace carries: ``again(needs, target, inputs)``.
 
-    A trace of re-drawn weights goes back to those weights (``redraw``: their seed).
+    A trace of re-drawn weights goes back to those weights (``redraw``: their seed); one of weights that have changed since, nowhere.
     """
 
     model: LoadedModel
     study: Study
+    facts: Facts
+    weights: str
     pixels: Tensor
     samples: tuple[Sample, ...]
     placements: tuple[Placement, ...]
     redraw: int | None = None
 
     def __call__(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
+        now = self.model.weights_fingerprint()
+        if now != self.weights:
+            raise CaptureError(
+                f"the weights changed since this trace (they are {now})", expected=self.weights, where=self.model.ref, todo="trace again"
+            )
+        return self.run(needs, target, inputs)
+
+    def run(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
+        """The pass itself, with the weights the module has now."""
         model = self.model
         pixels = self.pixels if inputs.pixels is None else model._placed(inputs.pixels)
         if pixels.shape[1:] != self.pixels.shape[1:]:
@@ -265,7 +291,7 @@ class _Again:
         seed = self.redraw if inputs.redraw is None else inputs.redraw
         module = model.module if seed is None else model.redrawn(seed)
         described = model.described
-        labels = model._labels(model.facts().classes)
+        labels = model._labels(self.facts.classes)
         chosen: list[Target] = []
 
         def forward(x: Tensor) -> Tensor | None:
@@ -282,8 +308,8 @@ class _Again:
             needs=needs,
             pick_target=pick,
             keep=inputs.keep,
-            drop="masked" if model.facts().drop == "masked" else "removed",
-            blocks=model.facts().blocks,
+            drop="masked" if self.facts.drop == "masked" else "removed",
+            blocks=self.facts.blocks,
         )
         return replace(self, redraw=seed)._trace(passed, pixels, needs, labels)
 
@@ -299,7 +325,7 @@ class _Again:
             pixels=pixels,
             logits=passed.logits,
             labels=labels,
-            provenance=self.model.provenance(passed, pixels, samples, redraw=self.redraw),
+            provenance=self.model.provenance(passed, pixels, samples, weights=self.weights, redraw=self.redraw),
             rerun=replace(self, pixels=pixels, samples=samples, placements=placements),
             needs=needs,
             target=passed.target,
@@ -307,7 +333,7 @@ class _Again:
             hidden_grads=passed.hidden_grads,
             pixel_grads=passed.pixel_grads,
             layer_pools=passed.layer_pools,
-            exact_drop=self.model.facts().drop,
+            exact_drop=self.facts.drop,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )
