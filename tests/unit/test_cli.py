@@ -202,6 +202,37 @@ def test_a_full_disk_leaves_nothing(vs, photo, tmp_path, monkeypatch, ending):
     assert not out.exists()
 
 
+def test_a_failed_run_leaves_a_folder_as_it_was(vs, photo, tmp_path, monkeypatch):
+    out = tmp_path / "maps"
+    assert vs("explain", photo, "--method", "rollout", "--out", out)[0] == 0
+    (out / "mine.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vitscope.web.report.write_report", full)  # the last file of all
+        assert vs("explain", photo, "--method", "rollout", "--target", "dog", "--out", out)[0] == 1
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    real = Path.replace
+
+    def denied(path, place):
+        if Path(place) == out / "report.html" and path.parent.name == "new":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", denied)  # the last move of all: what is in place already must go back
+        assert vs("explain", photo, "--method", "rollout", "--residual", "0.9", "--out", out)[0] == 1
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
+    del before[out / "report.html"]
+    refused(vs("explain", photo, "--method", "rollout", "--residual", "0.9", "--out", out), 1, "report.html", "folder")
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
 def test_several_for_one_npz(vs, photo, tmp_path):
     refused(vs("explain", photo, photo, "--out", tmp_path / "o.npz"), 2, "folder")
     refused(vs("explain", photo, "--method", "rollout", "--method", "relevance", "--out", tmp_path / "o.npz"), 2, "folder")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.explanation import Explanation, Options, explain
@@ -144,7 +144,8 @@ def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
     from vitscope.api.write import save
     from vitscope.web.report import write_report
 
-    with _undo_on_error(out) as written:
+    with _room(out) as room:
+        written: list[Path] = []
         taken: set[str] = set()
         for one in done:
             for picture, sample in enumerate(one.trace.samples):
@@ -152,29 +153,57 @@ def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
                 for number, token_map in enumerate(one.maps):
                     same = sum(other.method == token_map.method for other in one.maps[:number])
                     name = f"{stem}.{token_map.method}" + (f".{same + 1}" if same else "")
-                    written.append(save(one.trace, token_map, out / f"{name}.npz", picture=picture))
+                    written.append(save(one.trace, token_map, room / f"{name}.npz", picture=picture))
                 if find_spec("matplotlib") is not None:
                     from vitscope.figures import write_png
 
-                    written.append(Path(write_png(views_of(one.trace, one.maps, pictures=[picture])[0], out / f"{stem}.png")))
+                    written.append(Path(write_png(views_of(one.trace, one.maps, pictures=[picture])[0], room / f"{stem}.png")))
         views = [view for one in done for view in views_of(one.trace, one.maps)]
-        written.append(Path(write_report(views, out / "report.html")))
-    return written
+        written.append(Path(write_report(views, room / "report.html")))
+    return [out / path.name for path in written]
 
 
 @contextmanager
-def _undo_on_error(out: Path) -> Iterator[list[Path]]:
-    """A list of files written; an exception removes them, and the folder where it was made for them."""
+def _room(out: Path) -> Iterator[Path]:
+    """An empty folder inside ``out`` to write in; what is in it at the end is moved out together, after an exception nothing is.
+
+    Raises:
+        OutputError: a file cannot be moved to its place (a folder of that name); files that were there before are back then.
+    """
     made = not out.exists()
     out.mkdir(exist_ok=True)
-    written: list[Path] = []
     try:
-        yield written
+        with TemporaryDirectory(prefix=".vitscope-", dir=out) as room:
+            new, old = Path(room) / "new", Path(room) / "old"
+            new.mkdir()
+            old.mkdir()
+            yield new
+            _move_all(new, out, old)
     except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
         if made:
             out.rmdir()
+        raise
+
+
+def _move_all(new: Path, out: Path, old: Path) -> None:
+    """Every file of ``new`` into ``out``; files of the same names wait in ``old`` and come back after an error."""
+    folders = [out / path.name for path in new.iterdir() if (out / path.name).is_dir()]
+    if folders:
+        raise OutputError("a folder has this name", where=str(folders[0]), todo="move it away or choose another --out")
+    moved: list[Path] = []
+    try:
+        for path in sorted(new.iterdir()):
+            place = out / path.name
+            moved.append(place)
+            if place.exists():
+                place.replace(old / path.name)
+            path.replace(place)
+    except BaseException:
+        for place in moved:
+            if (old / place.name).exists():
+                (old / place.name).replace(place)
+            elif not (new / place.name).exists():
+                place.unlink(missing_ok=True)
         raise
 
 
