@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitscope.core.layout import Kind
-from vitscope.errors import CaptureError, ProofError
+from vitscope.errors import CaptureError, MethodError, ProofError
+from vitscope.methods import attention
 from vitscope.models import load
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32, "patch_size": 8}
@@ -64,6 +65,12 @@ class Toy(nn.Module):
             "mean": lambda: t[:, self.prefix : n - self.suffix].mean(dim=1),
             "both": lambda: t[:, 0] + t[:, self.prefix :].mean(dim=1),
             "some": lambda: t[:, self.prefix : self.prefix + 3].mean(dim=1),
+            "max": lambda: t[:, self.prefix :].amax(dim=1),
+            "weighted": lambda: (t[:, self.prefix :] * torch.linspace(0, 1, n - self.prefix).softmax(0)[:, None]).sum(dim=1),
+            "gate": lambda: ((t @ self.head.weight[0]).softmax(1)[:, :, None] * t)[:, self.prefix :].sum(dim=1),
+            "flat": lambda: t[:, self.prefix :].unflatten(1, (-1, 8)).mean(dim=1)[:, [0, 1, 2, 3, 4, 5, 6, 7], range(8)],
+            "norm, mean": lambda: F.layer_norm(t, (WIDTH,))[:, self.prefix :].mean(dim=1),
+            "mean, norm": lambda: F.layer_norm(t[:, self.prefix :].mean(dim=1), (WIDTH,)),
             "nothing": lambda: torch.ones(len(t), WIDTH),
         }[self.read]()
         return self.head(read)
@@ -128,7 +135,14 @@ def test_input_that_is_not_a_multiple_of_the_patch():
     assert found.input_size == (37, 50)
 
 
-READS = {"cls": ["cls"], "mean": ["patch mean"], "both": ["cls", "patch mean"], "some": ["mean of 3 of 24 patches"]}
+READS = {
+    "cls": ["cls"],
+    "mean": ["patch mean"],
+    "norm, mean": ["patch mean"],
+    "mean, norm": ["patch mean"],
+    "both": ["cls", "patch mean"],
+    "some": ["mean of 3 of 24 patches"],
+}
 
 
 @pytest.mark.parametrize("read", READS)
@@ -141,6 +155,19 @@ def test_what_the_head_reads_is_measured(read):
         assert found.readouts[0].weights[0] == 1
     if read == "some":
         np.testing.assert_allclose(found.readouts[0].weights[1:4], 1 / 3)
+
+
+@pytest.mark.parametrize("read", ["max", "weighted", "gate", "flat"])
+@pytest.mark.parametrize("size", [(32, 48), (24, 24), (32, 16)])
+def test_a_head_that_reads_no_even_mean_is_never_called_one(read, size):
+    if read == "flat" and size == (24, 24):
+        pytest.skip("nine tokens do not come in eights")
+    model = load(Toy(read=read).eval(), input_size=size)
+    assert model.layout().readouts == ()
+    trace = model.trace(torch.randn(1, 3, *size))
+    with pytest.raises(MethodError, match="not known which tokens this model's head reads"):
+        attention(trace)
+    assert attention(trace, query="cls").values.shape == (1, model.layout().n)
 
 
 def test_a_configuration_that_contradicts_the_tokens_is_refused():

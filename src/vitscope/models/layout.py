@@ -161,9 +161,9 @@ def readouts(layout: TokenLayout, read: NDArray[np.bool_], outside: Sequence[Out
         read: bool ``[n]``.
         outside: attention calls outside the blocks, whose keys may be the tokens.
     """
-    pools = [call for call in outside if call.keys >= layout.n and call.queries != call.keys]
-    if pools:
-        return (Readout("attention pool", None, pools[-1].path),)
+    pooling = pools(layout, outside)
+    if pooling:
+        return (Readout("attention pool", None, pooling[-1].path),)
     patches = read & (layout.kinds == Kind.PATCH)
     others = read & ~patches
     found: list[Readout] = []
@@ -174,6 +174,11 @@ def readouts(layout: TokenLayout, read: NDArray[np.bool_], outside: Sequence[Out
         total = len(layout.patches)
         found.append(Readout("patch mean" if count == total else f"mean of {count} of {total} patches", _even(patches)))
     return tuple(found)
+
+
+def pools(layout: TokenLayout, outside: Sequence[Outside]) -> list[Outside]:
+    """The calls outside the blocks that read all tokens with queries of their own."""
+    return [call for call in outside if call.keys >= layout.n and call.queries != call.keys]
 
 
 def _prefix_name(layout: TokenLayout, read: NDArray[np.bool_]) -> str:

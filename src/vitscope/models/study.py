@@ -20,8 +20,9 @@ from vitscope.capture.prove import Proof, prove
 from vitscope.capture.run import run
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import CaptureError, ProofError
+from vitscope.models.evenness import reads_even_mean
 from vitscope.models.family import Loaded
-from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, readouts
+from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, pools, readouts
 from vitscope.models.measure import read_tokens
 from vitscope.trace import AttentionCall
 
@@ -65,6 +66,7 @@ class Facts:
         calls: the attention calls at that size.
         classes: number of class scores; 0 for a headless model.
         read: bool ``[n]`` tokens the output depends on; None where the model gives its tokens themselves.
+        even: whether the head reads even means of them (and not with weights of its own, a gate, a maximum or one by one).
         drop: how tokens are dropped: "removed" or "masked".
         proof: the four proofs of the capture.
     """
@@ -74,6 +76,7 @@ class Facts:
     calls: tuple[CallFacts, ...]
     classes: int
     read: NDArray[np.bool_] | None
+    even: bool
     drop: str
     proof: Proof
 
@@ -118,6 +121,7 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
         calls=tuple(CallFacts.of(call) for call in passed.calls),
         classes=0 if passed.logits is None else int(passed.logits.shape[1]),
         read=read,
+        even=read is None or _even(described, noise, passed, layout, read),
         drop=_drop(described, noise, passed, layout),
         proof=prove(described.module, _watched(described, read), noise, tokens=layout.n, blocks=passed.blocks),
     )
@@ -152,6 +156,22 @@ def _read(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout) -
     return read_tokens(described.module, made, noise, passed.blocks, layout.n)
 
 
+def _even(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout, read: NDArray[np.bool_]) -> bool:
+    """Patches and other tokens apart; a cls and a distillation token have heads of their own, whose answers are averaged."""
+
+    def made(pixels: Tensor) -> Tensor:
+        return described.output(described.call(described.module, pixels))[1]
+
+    patches = layout.kinds == Kind.PATCH
+    distilled = sorted(layout.kinds[read & ~patches].tolist()) == sorted([Kind.CLS, Kind.DISTILL])
+    if pools(layout, [call for call in passed.calls if call.block is None]):
+        return True
+    groups = [read & patches] if distilled else [read & patches, read & ~patches]
+    return all(
+        reads_even_mean(described.module, made, noise, passed.blocks, torch.as_tensor(np.flatnonzero(group)), layout.n) for group in groups
+    )
+
+
 def _drop(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout) -> str:
     def scores(pixels: Tensor) -> Tensor | None:
         return described.output(described.call(described.module, pixels))[0]
@@ -176,9 +196,14 @@ def study(described: Loaded, facts: Facts, size: tuple[int, int], seed: int) -> 
 
 
 def _readouts(described: Loaded, facts: Facts, layout: TokenLayout, calls: tuple[CallFacts, ...]) -> tuple[Readout, ...]:
-    """Measured where the model makes one vector of its tokens; by configuration where it gives the tokens themselves."""
+    """Measured where the model makes one vector of its tokens; by configuration where it gives the tokens themselves.
+
+    None for a head that reads otherwise than by even means: what it reads cannot be said as one start.
+    """
     if facts.read is None:
         return configured_readout(layout, described.reads)
+    if not facts.even:
+        return ()
     read = facts.read if layout.n == facts.layout.n else _grown(facts, layout)
     found = readouts(layout, read, [call for call in calls if call.block is None])
     return found or configured_readout(layout, described.reads)
