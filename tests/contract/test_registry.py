@@ -18,7 +18,8 @@ TOO_WIDE = re.compile(r"_\db_|giant|huge|enormous|_7b|so400m|so150m|xlarge|pe_\w
 
 #: Refusals there are: part of the name, and words of the line that says why.
 REFUSED = (
-    ("xcit_", "depends on a part of the picture"),  # attends over channels, not tokens
+    ("xcit_", "token layout"),  # attends over channels, not tokens
+    ("vit_d", "attention calls in one pass"),  # differential attention: two maps a block, one taken from the other
     ("samvit_", "token"),  # windows of tokens
     ("_r26_", "depends on a part of the picture"),  # a convolutional stem whose every token sees the whole picture
     ("_r50_", "depends on a part of the picture"),
@@ -48,8 +49,10 @@ def trial(timm, name):
     trace = model.trace(pixels)
     m = vs.rollout(trace)
     gh, gw = trace.layout.grid
-    if m.grid.shape != (gh, gw) or abs(float(m.values.sum()) - 1) > 1e-3 or not np.isfinite(m.grid).all():
-        return f"rollout sums to {float(m.values.sum()):.4f} on {m.grid.shape}"
+    total = float(m.values.sum())
+    whole = abs(total - 1) < 1e-3 or (0 < total < 1 and any("sum to less than 1" in note for note in m.notes))
+    if m.grid.shape != (gh, gw) or not whole or not np.isfinite(m.grid).all():
+        return f"rollout sums to {total:.4f} on {m.grid.shape}"
     return ""
 
 

@@ -17,6 +17,10 @@ from vitscope.trace import AttentionCall, Trace
 Query = str | tuple[int, int] | tuple[str, int]
 
 
+#: Said beside every map of a model with class attention (CaiT).
+LATE_CLASS_TOKEN = "A class token joins after the last block: what stays on it is on no token of this map, so shares sum to less than 1."  # noqa: S105
+
+
 @dataclass(frozen=True)
 class Start:
     """One start.
@@ -74,7 +78,9 @@ def _pooled(trace: Trace, start: int) -> Start:
     others = [f"{r.name} (start {i})" for i, r in enumerate(readouts) if i != start]
     notes = (f"This head reads {chosen.name} beside {', '.join(others)}: two starts, shown apart.",) if others else ()
     if chosen.weights is None:
-        return Start("pooled", chosen.name, None, trace.layout.n, _pool_calls(trace, chosen), notes)
+        pool = _pool_calls(trace, chosen)
+        late = pool[-1].keys > trace.layout.n
+        return Start("pooled", chosen.name, None, trace.layout.n, pool, (*notes, LATE_CLASS_TOKEN) if late else notes)
     return Start("pooled", chosen.name, _weights(trace, chosen.weights), trace.layout.n, (), notes)
 
 
