@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -140,19 +141,34 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     try:
-        app(args=words, prog_name="vitscope", standalone_mode=True)
+        _run(words or ["--help"])
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except BrokenPipeError:  # whoever read the output has enough of it
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+        sys.exit(1)
     except VitscopeError as error:
         if debug:
             raise
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; nothing half-written was left", 130)
     except MemoryError:
         _fail("out of memory; give fewer photos at once or a smaller --input-size", 1)
     except Exception as error:  # the last place before the user: a traceback helps nobody who did not ask for one
+        wrong_usage = getattr(error, "format_message", None)  # how errors of the command line itself say it
+        if wrong_usage:
+            _fail(f"{wrong_usage().rstrip('.')} (vitscope --help says what there is)", 2)
         if debug:
             raise
         _fail(f"{type(error).__name__}: {error} (a fault of vitscope; run again with --debug and report it)", 1)
+
+
+def _run(words: list[str]) -> None:
+    """Parse and do; its own main would write errors in several lines."""
+    command = typer.main.get_command(app)
+    with command.make_context("vitscope", list(words)) as context:
+        command.invoke(context)
 
 
 def _fail(message: str, code: int) -> None:

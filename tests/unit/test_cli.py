@@ -239,10 +239,36 @@ def test_several_for_one_npz(vs, photo, tmp_path):
     refused(vs("explain", photo, "--out", tmp_path / "o.docx"), 2, ".html, .png or .npz")
 
 
-def test_wrong_usage_is_exit_code_two(vs):
-    assert vs("explain")[0] == 2
-    assert vs("nonsense")[0] == 2
-    assert vs("explain", "x.png", "--nonsense")[0] == 2
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["explain"], ["IMAGE"]),
+        (["inspect"], ["REF"]),
+        (["nonsense"], ["nonsense"]),
+        (["explain", "x.png", "--nonsense"], ["--nonsense"]),
+        (["explain", "x.png", "--layer", "first"], ["--layer", "integer"]),
+        (["explain", "x.png", "--threads", "0"], ["--threads"]),
+        (["explain", "x.png", "--layer"], ["--layer"]),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_in_one_line(vs, words, fragments):
+    refused(vs(*words), 2, "vitscope: ", *fragments)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["explain", "--help"]], ids=" ".join)
+def test_help(vs, words):
+    code, out, err = vs(*words)
+    assert (code, err) == (0, "")
+    assert "Usage: vitscope" in out
+
+
+def test_ctrl_c_says_so_in_one_line(vs, photo, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitscope.api.job.run", stop)
+    refused(vs("explain", photo), 130, "stopped")
 
 
 def test_inspect_json_names_calls_layout_methods_and_proof(vs):
