@@ -19,6 +19,8 @@ TOO_WIDE = re.compile(r"_\db_|giant|huge|enormous|_7b|so400m|so150m|xlarge|pe_\w
 #: Refusals there are: part of the name, and words of the line that says why.
 REFUSED = (
     ("xcit_", "token layout"),  # attends over channels, not tokens
+    ("18x2", "which tokens this model's head reads"),  # two attentions side by side in a block
+    ("naflexvit_base_patch16_map", "which tokens this model's head reads"),  # pools over the patches alone, not over all tokens
     ("vit_d", "attention calls in one pass"),  # differential attention: two maps a block, one taken from the other
     ("samvit_", "token"),  # windows of tokens
     ("_r26_", "depends on a part of the picture"),  # a convolutional stem whose every token sees the whole picture
