@@ -290,3 +290,25 @@ def test_a_head_of_zeros_falls_back_to_the_configuration():
     model = load(module)
     assert [r.name for r in model.layout().readouts] == ["cls"]
     assert model.prove().effect.passed
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_registers_before_the_cls_token_keep_their_names(frozen):
+    class Swapped(Toy):
+        def __init__(self):
+            super().__init__(prefix=2, name="register_tokens")
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
+
+        def tokens(self, x):
+            return torch.cat([self.cls_token.expand(len(x), -1, -1), super().tokens(x)], dim=1)
+
+        def forward(self, x):
+            t = torch.cat([self.register_tokens.expand(len(x), -1, -1), self.tokens(x)], dim=1)
+            for block in self.blocks:
+                t = block(t)
+            return self.head(t[:, 2])
+
+    found = layout(Swapped().requires_grad_(not frozen))
+    assert [Kind(int(k)).name for k in found.kinds[:3]] == ["REGISTER", "REGISTER", "CLS"]
+    assert [r.name for r in found.readouts] == ["cls"]
+    assert found.readouts[0].weights[2] == 1

@@ -24,6 +24,7 @@ from vitscope.models.evenness import reads_even_mean
 from vitscope.models.family import Loaded
 from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, pools, readouts
 from vitscope.models.measure import read_tokens
+from vitscope.models.prefixes import in_token_order, learned_tokens
 from vitscope.trace import AttentionCall
 
 #: Patches along a side that are enough to learn everything but the layout.
@@ -146,7 +147,10 @@ def bare_layout(described: Loaded, noise: Tensor) -> TokenLayout:
     def forward(pixels: Tensor) -> object:
         return described.call(described.module, pixels)
 
-    return measure_layout(described.module, forward, noise, Told(described.prefix, described.patch))
+    prefix = described.prefix
+    if prefix and prefix == learned_tokens(described.module):  # read off names, not given: the order is still to be measured
+        prefix = in_token_order(described.module, described.call, noise)
+    return measure_layout(described.module, forward, noise, Told(prefix, described.patch))
 
 
 def _read(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout) -> NDArray[np.bool_]:
