@@ -142,6 +142,14 @@ def test_the_share_the_model_saw_is_said():
     assert "the model saw all of it" in view_of([], chelsea(), padded(chelsea())).of_kind("photo")[0].caption
 
 
+def test_pixels_under_no_patch_are_said():
+    sample = chelsea()
+    placement = padded(sample).only((0.0, 0.0, 150.0, 224.0))
+    caption = view_of([], sample, placement).of_kind("photo")[0].caption.replace("\u00a0", " ")
+    assert f"the model saw {percent(placement.seen_share)} of it".replace("\u00a0", " ") in caption
+    assert "the rest, dimmed, was left out (74 rows and 0 columns of the input lie under no patch)." in caption
+
+
 def test_a_photo_without_classes_or_maps_is_still_a_view():
     sample = plain_sample(1, 1)
     placement = padded(sample)

@@ -159,6 +159,13 @@ class TokenLayout:
         x0 = self.origin[1] + column * self.stride[1]
         return y0, x0, y0 + self.patch[0], x0 + self.patch[1]
 
+    @property
+    def covered(self) -> tuple[float, float, float, float]:
+        """(y0, x0, y1, x1) in input pixels: from the first patch's corner to the last one's, inside the input."""
+        y0, x0, _, _ = self.patch_box(0, 0)
+        _, _, y1, x1 = self.patch_box(self.grid[0] - 1, self.grid[1] - 1)
+        return max(y0, 0.0), max(x0, 0.0), min(y1, float(self.input_size[0])), min(x1, float(self.input_size[1]))
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON (`vitscope inspect --json`)."""
         counts = {kind.name.lower(): int((self.kinds == kind).sum()) for kind in Kind if (self.kinds == kind).any()}

@@ -17,6 +17,9 @@ from vitscope.errors import ArgumentError
 Pair = tuple[float, float]
 Box = tuple[float, float, float, float]
 
+#: Name of the step that narrows a placement to what the patches cover.
+UNCOVERED = "not covered by any patch"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,7 +39,7 @@ class Placement:
         input_size: ``(h, w)`` of the model input.
         scale: input pixels per photo pixel, ``(y, x)``.
         offset: where the photo's corner lies in the input, in input pixels.
-        seen: ``(y0, x0, y1, x1)`` in photo coordinates: the part that survived every crop.
+        seen: ``(y0, x0, y1, x1)`` in photo coordinates: the part that survived every crop and, in a trace, lies under a patch.
         exif: orientation tag (1..8) that turned the stored picture into the displayed one.
         steps: what was done, in order.
     """
@@ -106,6 +109,21 @@ class Placement:
             offset=(self.offset[0] + top, self.offset[1] + left),
             steps=(*self.steps, Step("pad", text, size)),
         )
+
+    def only(self, box: Box) -> Placement:
+        """The same placement where the model reads nothing outside an input box ``(y0, x0, y1, x1)``: `seen` is narrowed to it."""
+        y0, x0 = self.to_photo(box[:2])
+        y1, x1 = self.to_photo(box[2:])
+        a, b, c, d = self.seen
+        # rounding alone is no narrowing
+        top, left = (low if low > was + 1e-9 else was for low, was in ((y0, a), (x0, b)))
+        bottom, right = (high if high < was - 1e-9 else was for high, was in ((y1, c), (x1, d)))
+        seen = (min(top, c), min(left, d), max(bottom, min(top, c)), max(right, min(left, d)))
+        if seen == self.seen:
+            return self
+        rows, columns = self.input_size[0] - (box[2] - box[0]), self.input_size[1] - (box[3] - box[1])
+        text = f"{rows:g} rows and {columns:g} columns of the input lie under no patch"
+        return replace(self, seen=seen, steps=(*self.steps, Step(UNCOVERED, text, self.input_size)))
 
     def to_input(self, yx: Pair) -> Pair:
         """Photo coordinates to input coordinates."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vitscope.core.layout import Kind, TokenLayout
 from vitscope.core.maps import TokenMap
-from vitscope.core.placement import Placement
+from vitscope.core.placement import UNCOVERED, Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.views.frame import Frame, fitted
@@ -103,7 +103,9 @@ def _padded_cells(frame: Frame) -> list[list[int]]:
 def _photo_panel(sample: Sample, fed: Fed, shown: tuple[int, int]) -> Panel:
     height, width = sample.size
     seen = fed.placement.seen_share
-    left_out = "the model saw all of it" if seen > 1 - 1e-9 else f"the model saw {percent(seen)} of it; the rest, dimmed, was left out"
+    uncovered = "".join(f" ({step.detail})" for step in fed.placement.steps if step.name == UNCOVERED)
+    part = f"the model saw {percent(seen)} of it; the rest, dimmed, was left out{uncovered}"
+    left_out = "the model saw all of it" if seen > 1 - 1e-9 else part
     facts = {
         "size": [height, width],
         "shown": list(shown),

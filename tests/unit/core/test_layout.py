@@ -71,3 +71,8 @@ def test_a_remainder_smaller_than_a_patch_and_overlap_are_taken():
 def test_a_patch_outside_the_grid_is_an_index_error(cell):
     with pytest.raises(IndexError, match="2×3 grid"):
         plain().token_at(*cell)
+
+
+def test_the_box_that_patches_cover_stays_inside_the_input():
+    assert plain(input_size=(36, 50)).covered == (0, 0, 32, 48)
+    assert plain(patch=(16, 16), stride=(16, 16), origin=(-2.0, 1.0), input_size=(30, 50)).covered == (0, 1, 30, 49)

@@ -140,3 +140,26 @@ def test_what_a_crop_took_does_not_come_back_with_padding():
 def test_steps_without_pixels_are_refused(make):
     with pytest.raises(ArgumentError, match="expected"):
         make()
+
+
+def test_pixels_under_no_patch_were_not_seen():
+    place = Placement.of_photo((72, 36)).resize((36, 36))
+    narrowed = place.only((0.0, 2.0, 32.0, 34.0))
+    assert narrowed.seen == (0.0, 2.0, 64.0, 34.0)
+    assert narrowed.seen_share == pytest.approx((32 * 32) / 36**2)
+    assert (narrowed.steps[-1].name, narrowed.steps[-1].detail) == (
+        "not covered by any patch",
+        "4 rows and 4 columns of the input lie under no patch",
+    )
+    assert narrowed.to_input((3.0, 5.0)) == place.to_input((3.0, 5.0))
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+def test_patches_that_cover_all_that_shows_photo_narrow_nothing(padding):
+    place = Placement.of_photo((31, 47)).resize((32 - padding, 32)).pad(0, 0, padding, 0)
+    assert place.only((0.0, 0.0, 32.0 - padding, 32.0)) is place
+
+
+def test_a_box_beside_the_photo_leaves_nothing_seen():
+    place = Placement.of_photo((10, 10)).pad(0, 0, 20, 0)
+    assert place.only((15.0, 0.0, 30.0, 10.0)).seen_share == 0.0
