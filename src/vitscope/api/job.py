@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from vitscope.core.sample import Sample
     from vitscope.models.loaded import LoadedModel
 
+#: Said after the demonstration: the small built-in model need not be right about it.
+DEMO_WORDS = (
+    "The photo shows a cat, at 32 pixels a hard one. What speaks for it, against another answer: "
+    "vitscope explain PHOTO --target cat --against frog\n"
+)
+
 #: Photos that go through the model together.
 BATCH = 8
 
@@ -74,6 +80,7 @@ def demo(out: Path, *, threads: int | None, quiet: bool) -> list[Path]:
     job = Job((_chelsea(),), "builtin:photos", {}, (), options, out, threads, quiet)
     written = run(job)
     if not quiet:
+        sys.stdout.write(DEMO_WORDS)
         sys.stdout.write(f"Open this report in a browser: {written[0].resolve().as_uri()}\n")
     return written
 
