@@ -95,3 +95,25 @@ def test_a_batch_saves_each_photo_with_its_own_answer(model, tmp_path):
     assert metas[0]["photo"]["sha256"] != metas[1]["photo"]["sha256"]
     assert metas[0]["trust"] != metas[1]["trust"]
     assert metas[0]["target"] == trace.top(1, 0)[0][0]
+
+
+class Gated(TwoReadouts):
+    """A head with weights of its own over the patches: no single start says what it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Linear(32, 1)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = torch.cat([self.cls.expand(len(x), -1, -1), self.embed(x).flatten(2).transpose(1, 2)], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.head((x[:, 1:] * torch.softmax(self.gate(x[:, 1:]), dim=1)).sum(dim=1))
+
+
+def test_a_head_that_no_start_describes_is_refused_and_never_left_out():
+    model = vs.load(Gated().eval(), input_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(vs.VitscopeError, match="not known which tokens"):
+        vs.explain(photo(0), model, ("attention",))
+    assert vs.attention(model.trace(photo(0)), query=(1, 2)).grid.shape == (4, 4)

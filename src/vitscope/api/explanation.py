@@ -133,7 +133,7 @@ def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
     taken = find_method(name).options
     given = options.of(taken)
     pooled = "query" not in taken or options.query in (None, "pooled")
-    starts = len(trace.layout.readouts) if "start" in taken and pooled else 1
+    starts = max(1, len(trace.layout.readouts)) if "start" in taken and pooled else 1
     return [one_map(trace, name, options.aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
 
 
