@@ -117,3 +117,21 @@ def test_a_head_that_no_start_describes_is_refused_and_never_left_out():
     with pytest.raises(vs.VitscopeError, match="not known which tokens"):
         vs.explain(photo(0), model, ("attention",))
     assert vs.attention(model.trace(photo(0)), query=(1, 2)).grid.shape == (4, 4)
+
+
+class Skipping(Block):
+    """Stochastic depth under a name that says nothing."""
+
+    def forward(self, x):
+        return x + (super().forward(x) - x) * (torch.rand(len(x), 1, 1) > 0.5) if self.training else super().forward(x)
+
+
+def test_random_depth_of_any_name_is_refused_in_training_mode():
+    module = TwoReadouts()
+    module.blocks[1] = Skipping()
+    state = torch.get_rng_state()
+    with pytest.raises(vs.VitscopeError, match="training mode"):
+        vs.load(module.train(), input_size=32, mean=(0.5,) * 3, std=(0.5,) * 3).trace(photo(0))
+    assert torch.equal(state, torch.get_rng_state())
+    assert module.training
+    assert vs.load(module.eval(), input_size=32, mean=(0.5,) * 3, std=(0.5,) * 3).trace(photo(0)).top(1)

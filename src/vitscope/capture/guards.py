@@ -14,6 +14,10 @@ from vitscope.errors import CaptureError
 WATCHED = frozenset(
     {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "batch_norm"}
 )
+#: Functions that draw at random; in a model in training mode they make every pass another one (stochastic depth of any name).
+RANDOM = frozenset(
+    {"bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like", "uniform_", "normal_", "randint", "randperm", "multinomial"}
+)
 UNHEARD = ("attention", "attn", "fmha", "transformer_encoder_layer_fwd")
 EVAL = "call model.eval() first; vitscope never switches a model itself"
 
@@ -65,6 +69,11 @@ def check_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], paths: 
     training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
     if training:
         no_dropout(float(rate), paths.running(), name)
+
+
+def random_draw(name: str, path: str) -> CaptureError:
+    """A draw at random in a model in training mode."""
+    return CaptureError(f"{name} draws at random and the model is in training mode", where=path or "the model", todo=EVAL)
 
 
 def no_dropout(rate: float, path: str, what: str) -> None:

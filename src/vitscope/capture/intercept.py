@@ -67,6 +67,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.heard: list[Heard] = []
         self._paths = Paths(module)
+        self._training = any(part.training for part in module.modules())
         self._batch = batch
         self._keep = keep
         self._sharpen = sharpen
@@ -89,6 +90,8 @@ class Recorder(TorchFunctionMode):
             self._batch = _batch_of(args)
         if name in guards.WATCHED:
             guards.check_call(name, args, kwargs, self._paths)
+        if self._training and name in guards.RANDOM:
+            raise guards.random_draw(name, self._paths.running())
         if name == "scaled_dot_product_attention":
             return self._sdpa(func, args, kwargs)
         if func is F.multi_head_attention_forward:
