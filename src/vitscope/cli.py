@@ -34,7 +34,7 @@ InputSize = Annotated[
 Out = Annotated[
     Path | None, typer.Option("--out", help="FILE.html (report), FILE.png, FILE.npz, or a folder for one file each.", metavar="FILE|DIR")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="For everything random.")]
+Seed = Annotated[int, typer.Option("--seed", help="For everything random.", min=0)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all).", min=1)]
@@ -85,11 +85,20 @@ def explain(
 
 
 @app.command()
-def demo(out: Out = None, threads: Threads = None, quiet: Quiet = False, debug: Debug = False) -> None:
+def demo(
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """The main job on the built-in model and the cat photo inside scikit-image; prints where the report is."""
     from vitscope.api.job import demo as run_demo
 
-    run_demo(out or Path("vitscope-demo.html"), threads=threads, quiet=quiet)
+    given = {"device": device, "dtype": dtype, "seed": seed}
+    run_demo(out or Path("vitscope-demo.html"), given, threads=threads, quiet=quiet)
 
 
 @app.command()

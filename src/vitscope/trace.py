@@ -336,6 +336,8 @@ class Trace:
             ArgumentError: no such layer.
         """
         count = len(self.blocks)
+        if isinstance(layer, bool) or not isinstance(layer, int):
+            raise ArgumentError(f"layer {layer!r}", expected="a whole number", where="layer")
         if not -count <= layer < count:
             raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
         return self.blocks[layer]
@@ -349,6 +351,8 @@ class Trace:
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[str, float]]:
         """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first."""
+        if k < 1:
+            raise ArgumentError(f"the top {k}", expected="at least 1", where="top")
         probabilities = torch.softmax(self.scores()[picture].double(), dim=-1)
         values, index = probabilities.topk(min(k, len(probabilities)))
         return [(self.labels[i], p) for i, p in zip(index.tolist(), values.tolist(), strict=True)]

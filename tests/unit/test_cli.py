@@ -284,6 +284,26 @@ def test_inspect_json_names_calls_layout_methods_and_proof(vs):
     assert "Proof" in text
 
 
+def test_inspect_writes_its_facts_to_any_file(vs, tmp_path):
+    code, _, err = vs("inspect", "builtin:photos", "--out", tmp_path / "facts.json", "--quiet")
+    assert code == 0, err
+    assert json.loads((tmp_path / "facts.json").read_text())["layout"]["grid"] == [8, 8]
+    refused(vs("inspect", "builtin:photos", "--out", tmp_path), 2, "folder")
+    refused(vs("inspect", "builtin:photos", "--out", tmp_path / "none" / "facts.json"), 2, "mkdir -p")
+
+
+def test_the_demonstration(vs, tmp_path):
+    code, out, err = vs("demo", "--seed", "3", "--device", "cpu", "--dtype", "float32", "--threads", "2")
+    assert code == 0, err
+    assert (tmp_path / "vitscope-demo.html").resolve().as_uri() in out
+    assert "cat" in out
+
+
+@pytest.mark.parametrize("words", [["--target=--5"], ["--seed", "-1"], ["--device", "meta"], ["--device", "nonsense"], ["--dtype", "int8"]])
+def test_values_that_cannot_be(vs, photo, tmp_path, words):
+    refused(vs("explain", photo, *words, "--out", tmp_path / "o.npz"), 2)
+
+
 def test_a_traceback_only_when_asked(vs, tmp_path):
     with pytest.raises(vitscope.VitscopeError):
         vs("explain", tmp_path / "missing.png", "--debug")

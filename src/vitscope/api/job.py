@@ -74,10 +74,10 @@ def run(job: Job) -> list[Path]:
     return written
 
 
-def demo(out: Path, *, threads: int | None, quiet: bool) -> list[Path]:
+def demo(out: Path, given: dict[str, Any], *, threads: int | None, quiet: bool) -> list[Path]:
     """The main job on the built-in model and a photo everybody with scikit-image has."""
-    options = Options(check=True)
-    job = Job((_chelsea(),), "builtin:photos", {}, (), options, out, threads, quiet)
+    options = Options(check=True, seed=int(given.get("seed", 0)))
+    job = Job((_chelsea(),), "builtin:photos", given, (), options, out, threads, quiet)
     written = run(job)
     if not quiet:
         sys.stdout.write(DEMO_WORDS)
@@ -90,7 +90,9 @@ def inspect(ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None,
     from vitscope.api.describe import as_text
 
     if out is not None:
-        check_output(out)
+        if out.is_dir():
+            raise ArgumentError(f"{out} is a folder", expected="a file name", where="--out")
+        check_folder(out.parent)
     with progress(quiet=quiet) as tell:
         model = _load(ref, given, threads, tell)
         tell("proving the capture")
@@ -108,8 +110,7 @@ def check_output(out: Path) -> None:
     """Refuse an output that cannot be written before any work is done.
 
     Raises:
-        ArgumentError: the folder is missing, is a file, or may not be written to; an ending that no command writes.
-        OutputError: the disk is full.
+        ArgumentError: an ending that no command writes, or a folder that may not be written to (see :func:`check_folder`).
     """
     if _kind(out) == "":
         folder = out if out.exists() else out.parent
@@ -117,6 +118,16 @@ def check_output(out: Path) -> None:
         folder = out.parent
         if out.is_dir():
             raise ArgumentError(f"{out} is a folder", expected="a file name", where="--out")
+    check_folder(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to, by writing nothing to it.
+
+    Raises:
+        ArgumentError: it is missing, is a file, or may not be written to.
+        OutputError: the disk is full.
+    """
     if not folder.is_dir():
         raise ArgumentError(f"no folder {folder}", expected="an existing folder", where="--out", todo=f"mkdir -p {folder}")
     try:

@@ -44,7 +44,7 @@ def find_label(wanted: str | int, labels: Sequence[str]) -> int:
     if found:
         several = ", ".join(f"{i} ({labels[i]!r})" for i in found)
         raise ArgumentError(f"{wanted!r} names {len(found)} classes: {several}", expected="one", where="target", todo="give its number")
-    if folded.lstrip("-").isdecimal():
+    if folded.removeprefix("-").isdecimal():
         return _in_range(int(folded), labels)
     raise ArgumentError(f"unknown label {str(wanted)!r}", where="target", todo=f"nearest: {_nearest(folded, labels)}")
 

@@ -155,8 +155,11 @@ def _device(device: str | torch.device | None) -> torch.device:
         wanted = torch.device(device or "cpu")
     except RuntimeError as error:
         raise ModelError(f"device {device!r}", expected="cpu, cuda, cuda:0 …", where="device") from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device cuda, but no GPU is available here", expected="cpu", where="device")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted.type not in there:
+        raise ModelError(f"device {wanted.type}", expected="cpu, cuda, cuda:0 or mps", where="device")
+    if not there[wanted.type]:
+        raise ModelError(f"device {wanted.type}, but no GPU is available here", expected="cpu", where="device")
     return wanted
 
 
