@@ -232,7 +232,7 @@ def routing_by_a_matrix(_: Seen) -> Tensor:
 
 @pytest.mark.parametrize("form", [no_values, classification, routing_by_a_matrix])
 def test_a_softmax_that_is_not_attention_is_left_alone(form):
-    module = Runs(form)
+    module = Runs(form).eval()
     with intercept(module, batch=B) as recorder:
         module()
     assert recorder.calls == ()

@@ -180,8 +180,8 @@ def test_torchvision_by_name_with_local_weights(tmp_path):
     save_file(module.state_dict(), tmp_path / "w.safetensors")
     model = load("torchvision:vit_b_32", weights=tmp_path / "w.safetensors", labels=[*"abcdefg"])
     trace = model.trace(PHOTO)
-    with torch.no_grad():
-        assert torch.allclose(module(trace.pixels), trace.logits, atol=1e-5)
+    plain = module(trace.pixels).detach()  # with gradients on, PyTorch's fast path, which rounds otherwise, is off here too
+    assert torch.allclose(plain, trace.logits, atol=1e-5)
     assert trace.layout.grid == (7, 7)
     assert "centre crop 224" in trace.provenance.preprocessing
 
