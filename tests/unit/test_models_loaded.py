@@ -393,3 +393,35 @@ def test_pixels_that_no_patch_covers_were_not_seen(prepared):
     assert again.placements == trace.placements
     drawn = attention(trace)[0].on_image()
     assert np.isfinite(drawn).mean() == pytest.approx(trace.placements[0].seen_mask().mean())
+
+
+def composed(*steps):
+    T = pytest.importorskip("torchvision.transforms")
+
+    return T.Compose([T.Resize((32, 32)), *(step(T) for step in steps), T.ToTensor()])
+
+
+MOVES = {
+    "flip": lambda: composed(lambda T: T.RandomHorizontalFlip(1.0)),
+    "rotation": lambda: composed(lambda T: T.RandomRotation((90, 90))),
+    "lambda flip": lambda: composed(lambda T: T.Lambda(lambda im: im.transpose(Image.Transpose.FLIP_LEFT_RIGHT))),
+    "quarter turn": lambda: lambda im: to_tensor(im.resize((32, 32)).transpose(Image.Transpose.ROTATE_90)),
+    "transposed": lambda: lambda im: to_tensor(im.resize((32, 32))).transpose(1, 2),
+    "half flipped": lambda: lambda im: (t := to_tensor(im.resize((32, 32))), torch.cat([t[:, :16], t[:, 16:].flip(2)], 1))[1],
+    "random crop": lambda: composed(lambda T: T.RandomResizedCrop((32, 32))),
+    "random roll": lambda: lambda im: to_tensor(im.resize((32, 32))).roll(int(np.random.randint(0, 2)), 2),  # noqa: NPY002 - the global one
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_preprocessing_that_moves_pixels_is_refused(name):
+    model = load(stacked(JoinedFused).eval(), preprocess=MOVES[name]())
+    with pytest.raises(ModelError, match=r"from a straight line|draws random numbers"):
+        model.trace(PHOTOS[0])
+
+
+def test_a_crop_hidden_in_a_list_of_transforms_is_measured():
+    cut = composed(lambda T: T.Lambda(lambda im: im.crop((0, 0, 16, 16)).resize((32, 32))))
+    placement = load(stacked(JoinedFused).eval(), preprocess=cut).trace(np.repeat(np.repeat(PHOTOS[0], 8, 0), 8, 1)).placements[0]
+    np.testing.assert_allclose(placement.scale, (64 / 320, 64 / 480), rtol=0.02)
+    np.testing.assert_allclose(placement.seen, (0, 0, 160, 240), atol=4)

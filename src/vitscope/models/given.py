@@ -13,7 +13,7 @@ from vitscope.core.placement import Placement
 from vitscope.errors import ModelError
 from vitscope.models.family import Options
 from vitscope.models.opaque import opaque
-from vitscope.models.preparing import Preparation, numbers_text, steps_text, walk
+from vitscope.models.preparing import Preparation, followed, numbers_text, steps_text, walk
 
 #: The options understood here.
 OPTIONS = ("mean", "std", "preprocess", "resize")
@@ -38,11 +38,11 @@ def given_preparation(options: Options, size: tuple[int, int] | None) -> tuple[P
 
 
 def _own(preprocess: Any, given: dict[str, Any]) -> Preparation:
-    """The user's own preprocessing: followed step by step where it is a list of transforms, measured where it is one function."""
+    """The user's own preprocessing: followed step by step where every step is known, else measured."""
     mean = _triple(given["mean"]) if "mean" in given else ()
     std = _triple(given["std"]) if "std" in given else ()
     steps = getattr(preprocess, "transforms", None)
-    if isinstance(steps, (list, tuple)):
+    if isinstance(steps, (list, tuple)) and all(followed(step) for step in steps):
         normalize = next((step for step in steps if type(step).__name__ == "Normalize"), None)
         mean, std = mean or _triple(getattr(normalize, "mean", 0.0)), std or _triple(getattr(normalize, "std", 1.0))
         return Preparation(walk(steps), steps_text(steps), mean, std)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -30,10 +31,31 @@ def opaque(function: Callable[[Image.Image], Any]) -> Prepare:
     """
 
     def run(image: Image.Image, placement: Placement) -> tuple[Tensor, Placement]:
-        tensor = _tensor(function(image))
+        tensor = _repeatable(function, image)
         return tensor, measured(function, placement, (int(tensor.shape[-2]), int(tensor.shape[-1])))
 
     return run
+
+
+def _repeatable(function: Callable[[Image.Image], Any], image: Image.Image) -> Tensor:
+    """The function's tensor, where a second run gives the same and no random number was drawn: else it is measured on other draws."""
+    before = _dice()
+    first, second = _tensor(function(image)), _tensor(function(image))
+    if first.shape == second.shape and torch.equal(first.nan_to_num(), second.nan_to_num()) and _dice() == before:
+        return first
+    change = float((first - second).abs().max()) if first.shape == second.shape else float("inf")
+    raise ModelError(
+        f"a preprocess that draws random numbers (two runs on one photo differ by {change:.3g})",
+        where="preprocess",
+        expected="the same tensor every time",
+        todo="give the transform used for evaluation",
+    )
+
+
+def _dice() -> tuple[object, ...]:
+    """State of the random generators a function may draw from: its own results may agree by chance."""
+    _, keys, at, gauss, cached = np.random.get_state()  # noqa: NPY002 - the global generator is the one to watch
+    return random.getstate(), torch.get_rng_state().numpy().tobytes(), np.asarray(keys).tobytes(), at, gauss, cached
 
 
 def _tensor(made: Any) -> Tensor:
@@ -83,16 +105,29 @@ def _line(read: NDArray[np.float64], shown: NDArray[np.bool_], axis: int, side: 
     first, last = int(along[0]), int(along[-1])
     inner = slice(len(along) // 10, max(len(along) - len(along) // 10, 2)) if len(along) > 4 else slice(None)
     at = along[inner] + 0.5
-    if len(at) < 2 or np.ptp(values[inner]) == 0:
-        scale = (last + 1 - first) / side
-        return scale, float(first)
-    slope, start = np.polyfit(at, values[inner], 1)
-    off = float(np.abs(values[inner] - (slope * at + start)).max())
-    if slope <= 0 or off > max(TOLERANCE[0], TOLERANCE[1] * side):
+    spread = _spread(read, shown, axis, values[inner], along[inner])
+    if side == 1 or len(at) < 2:
+        # one row shows the whole side, or there is no slope to see: its middle tells
+        slope, start, off = side / (last + 1 - first), -first * side / (last + 1 - first), float(abs(np.median(values) - side / 2))
+    else:
+        slope, start = (float(v) for v in np.polyfit(at, values[inner], 1))
+        off = float(np.abs(values[inner] - (slope * at + start)).max())
+    worst = max(off, spread)
+    # less than a tenth of a grey level over the whole input is no slope but rounding
+    if slope * len(along) <= side / 2550 or worst > max(TOLERANCE[0], TOLERANCE[1] * side):
         raise ModelError(
-            f"a preprocess that moves {'rows' if axis == 0 else 'columns'} by up to {off:.1f} px from a straight line",
+            f"a preprocess that moves {('rows', 'columns')[axis]} by up to {worst:.1f} px from a straight line, slope {slope:.3g}",
             where="preprocess",
             expected="resize, crop and pad only",
             todo="feed prepared tensors",
         )
-    return 1.0 / float(slope), float(-start / slope)
+    return 1.0 / slope, -start / slope
+
+
+def _spread(read: NDArray[np.float64], shown: NDArray[np.bool_], axis: int, values: NDArray[np.float64], along: NDArray[np.intp]) -> float:
+    """How far the coordinates read back along one axis change across the other, where they should not (photo pixels)."""
+    across = np.flatnonzero(shown.any(axis=axis))
+    cut = len(across) // 10
+    kept = across[cut : len(across) - cut]
+    part, seen = np.take(np.take(read, along, axis), kept, 1 - axis), np.take(np.take(shown, along, axis), kept, 1 - axis)
+    return float(np.where(seen, np.abs(part - np.expand_dims(values, 1 - axis)), 0.0).max(initial=0.0))

@@ -22,9 +22,22 @@ from vitscope.errors import ModelError, ProofError
 
 Prepare = Callable[[Image.Image, Placement], tuple[Tensor, Placement]]
 
-#: Steps that stretch the whole picture, and steps that cut or border it; everything else must leave the size alone.
+#: Steps that stretch the whole picture, and steps that cut or border it, and steps that move no pixel.
 _STRETCHES = ("Resize", "ResizeKeepRatio", "ResizeToSequence")
 _CUTS = ("CenterCrop", "CenterCropOrPad", "TrimBorder", "Pad")
+_STILL = (
+    "ToTensor",
+    "MaybeToTensor",
+    "PILToTensor",
+    "MaybePILToTensor",
+    "MaybeConvertMode",
+    "ToImage",
+    "ToDtype",
+    "ConvertImageDtype",
+    "Normalize",
+    "Grayscale",
+)
+_LIBRARIES = ("torchvision", "timm", "open_clip")
 
 
 @dataclass(frozen=True)
@@ -82,11 +95,18 @@ def window(cut: Callable[[Tensor], Any], size: tuple[int, int]) -> tuple[int, in
     return int(out[0, row, column]) - 1 - row, int(out[1, row, column]) - 1 - column, size_of(out)
 
 
+def followed(step: object) -> bool:
+    """Whether it is known what a step does to the place of pixels: steps of the libraries, by name; all others must be measured."""
+    if getattr(step, "__name__", "") == "_convert_to_rgb":
+        return str(getattr(step, "__module__", "")).startswith("open_clip.")
+    return type(step).__module__.split(".")[0] in _LIBRARIES and type(step).__name__ in (*_STRETCHES, *_CUTS, *_STILL)
+
+
 def follow(step: object, placement: Placement, before: tuple[int, int], after: tuple[int, int]) -> Placement:
     """The placement after one step of a torchvision-style pipeline.
 
     Raises:
-        ModelError: a step that changes the size in a way that is not known here.
+        ModelError: a step whose effect on the place of pixels is not known here.
     """
     name = type(step).__name__
     if name in _STRETCHES:
@@ -97,10 +117,10 @@ def follow(step: object, placement: Placement, before: tuple[int, int], after: t
             plain.fill = 0  # a border of another colour would hide where the picture begins
         top, left, size = window(plain, before)
         return placement.crop(top, left, size) if (top, left, size) != (0, 0, before) else placement
-    if before != after:
+    if before != after or not followed(step):
         raise ModelError(
-            f"preprocessing step {name} turned {before[0]}×{before[1]} into {after[0]}×{after[1]}",
-            expected="resize, centre crop, border trim or pad",
+            f"preprocessing step {name}, {before[0]}×{before[1]} → {after[0]}×{after[1]}",
+            expected="resize, centre crop, border trim, pad, or a step known to move no pixel",
             todo="give preprocess=None and feed tensors",
         )
     return placement
