@@ -294,11 +294,10 @@ def _say_answers(done: Sequence[Explanation]) -> None:
                 sys.stdout.write(f"{sample.id}: {top}\n")
             for note in sample.notes:
                 sys.stdout.write(f"  note: {note}\n")
-        for token_map in one.maps:
-            for single in token_map:
-                sentence = dict(single.meta.get("trust") or {}).get("sentence", "")  # type: ignore[call-overload]
-                if sentence:
-                    sys.stdout.write(f"  {single.method}: {sentence}\n")
+            for single in (token_map[picture] for token_map in one.maps):
+                trust = single.meta.get("trust")
+                if isinstance(trust, dict):
+                    sys.stdout.write(f"  {single.method}: {trust['sentence']}\n")
 
 
 def _chelsea() -> Path:
