@@ -104,8 +104,8 @@ class AttentionCall:
         step = max(1, BLOCK_VALUES // max(1, self.out.shape[0] * self.heads * self.keys))
         yield from torch.split(torch.arange(self.queries, device=self.out.device), step)
 
-    def rows(self, queries: Tensor | Sequence[int] | None = None) -> Tensor:
-        """Attention rows ``A[b, h, queries, :]``, exact, in float32 (float64 for float64 models).
+    def rows(self, queries: Tensor | Sequence[int] | None = None, *, heads: slice = ALL_HEADS) -> Tensor:
+        """Attention rows ``A[b, heads, queries, :]``, exact, in float32 (float64 for float64 models).
 
         Formula:
             ``A = softmax(q kᵀ · scale + mask)`` over keys; a bool mask means keep, else −∞; ``is_causal`` keeps key ≤ query.
@@ -115,8 +115,8 @@ class AttentionCall:
         """
         at = self._index(queries)
         if self.weights is not None:
-            return self.weights[:, :, at].to(self.dtype)
-        return torch.softmax(self._scores(at), dim=-1)
+            return self.weights[:, heads][:, :, at].to(self.dtype)
+        return torch.softmax(self._scores(at, heads), dim=-1)
 
     def grad_rows(self, queries: Tensor | Sequence[int] | None = None, *, of: Literal["target", "layer"] = "target") -> Tensor:
         """Gradient rows ``∂s/∂A[b, h, queries, :] = (∂s/∂O) Vᵀ``, exact.
@@ -212,6 +212,15 @@ class AttentionCall:
         assert where is not None
         return where // self.keys, where % self.keys, best
 
+    def one(self, picture: int, of: int) -> AttentionCall:
+        """The same call for one picture of a batch of so many: slices of the same tensors."""
+        each = self.out.shape[0] // of  # more than one where the model cuts pictures into windows
+        mine = slice(picture * each, (picture + 1) * each)
+        cut = {name: value[mine] for name in _PER_PICTURE if (value := getattr(self, name)) is not None}
+        if self.mask is not None and self.mask.dim() == 4 and self.mask.shape[0] == self.out.shape[0]:
+            cut["mask"] = self.mask[mine]
+        return replace(self, **cut)
+
     def _index(self, queries: Tensor | Sequence[int] | None) -> Tensor:
         if queries is None:
             return torch.arange(self.queries, device=self.out.device)
@@ -237,6 +246,9 @@ class AttentionCall:
             keys = torch.arange(self.keys, device=scores.device)
             scores = scores.masked_fill_(keys[None, :] > at[:, None], float("-inf"))
         return scores
+
+
+_PER_PICTURE = ("q", "k", "v", "out", "weights", "grad_out", "grad_weights", "layer_grad", "layer_grad_weights")
 
 
 @dataclass(frozen=True)
@@ -323,6 +335,12 @@ class Trace:
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
 
+    def __getitem__(self, i: int) -> Trace:
+        """One picture's own trace: slices of the same tensors, and the same way back to the model."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"picture {i} of a batch of {len(self)}")
+        return self if len(self) == 1 else _picture(self, i % len(self))
+
     @cached_property
     def blocks(self) -> tuple[AttentionCall, ...]:
         """The blocks' attention calls, first block first."""
@@ -396,9 +414,49 @@ class Trace:
         """Every target that this trace holds gradients of."""
         return [t for t in (self.target, *self._cache) if isinstance(t, Target)]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything kept here: tensors once each, photos too; without what other runs left."""
+        kept = [self.pixels, self.logits, self.pixel_grads, *self.hidden, *self.hidden_grads]
+        kept += [getattr(call, name) for call in (*self.calls, *self.layer_pools) for name in (*_PER_PICTURE, "mask")]
+        stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept if t is not None}
+        return sum(stores.values()) + sum(sample.pixels.nbytes for sample in self.samples)
+
     def forget(self) -> Trace:
         """The same trace without what other runs left."""
         return replace(self, _cache={})
+
+
+def _picture(trace: Trace, i: int) -> Trace:
+    """See :meth:`Trace.__getitem__`."""
+    own, count = slice(i, i + 1), len(trace)
+    sample, placement = trace.samples[i], trace.placements[i]
+    provenance = replace(trace.provenance, samples=trace.provenance.samples[own])
+
+    def rerun(needs: Needs, target: Target | None, inputs: Inputs) -> Trace:
+        given = inputs if inputs.pixels is not None else replace(inputs, pixels=trace.pixels[own])
+        seen = trace.rerun(needs, target, given)  # which knows only that it was given some pixels, not of which photo
+        many = len(seen)
+        made = replace(seen.provenance, samples=provenance.samples * many)
+        return replace(seen, samples=(sample,) * many, placements=(placement,) * many, provenance=made)
+
+    aim = trace.target
+    return replace(
+        trace,
+        calls=tuple(call.one(i, count) for call in trace.calls),
+        layer_pools=tuple(call.one(i, count) for call in trace.layer_pools),
+        placements=(placement,),
+        samples=(sample,),
+        pixels=trace.pixels[own],
+        logits=None if trace.logits is None else trace.logits[own],
+        provenance=provenance,
+        rerun=rerun,
+        target=None if aim is None else Target(aim.index[own], aim.against[own], aim.names[own]),
+        hidden=tuple(z[own] for z in trace.hidden),
+        hidden_grads=tuple(z[own] for z in trace.hidden_grads),
+        pixel_grads=None if trace.pixel_grads is None else trace.pixel_grads[own],
+        _cache={},
+    )
 
 
 def score(logits: Tensor, target: Target) -> Tensor:

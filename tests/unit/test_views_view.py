@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from support.synthetic import chelsea, photo_view, plain_sample
 from vitscope.errors import InputError
-from vitscope.views.view import ALIGNMENT, Panel, View, pack, unpack
+from vitscope.views.view import ALIGNMENT, Panel, View, block, pack, unpack
 
 TYPES = ("u1", "<u2", "<i4", "<f4", "<f8")
 
@@ -63,8 +63,22 @@ def test_a_slim_view_keeps_only_what_its_panels_name():
 
 
 def test_types_without_a_place_in_the_format_are_refused():
-    with pytest.raises(InputError, match="array 'a' of type float16; expected u1, u2, i4, f4, f8"):
-        pack(View("t", (), {"a": np.zeros(2, np.float16)}))
+    with pytest.raises(InputError, match="array 'a' of type int64; expected u1, u2, i4, f2, f4, f8"):
+        pack(View("t", (), {"a": np.zeros(2, np.int64)}))
+
+
+def test_a_block_carries_float16_and_nothing_to_draw():
+    values = np.array([[0.5, 1 / 3, 6e-8, np.nan]], np.float16)
+    again = unpack(pack(block({"rows": values}, {"query": "3,4"})))
+    assert again.arrays["rows"].dtype == np.float16
+    assert np.array_equal(again.arrays["rows"], values, equal_nan=True)
+    assert (again.panels, again.meta) == ((), {"query": "3,4"})
+
+
+def test_a_type_nobody_knows_is_refused_and_not_guessed():
+    data = pack(block({"a": np.zeros(2, np.float32)}, {}))
+    with pytest.raises(InputError, match="array 'a' of type 'f9'; expected u1"):
+        unpack(data.replace(b'"f4"', b'"f9"'))
 
 
 @pytest.mark.parametrize("fact", [float("nan"), float("inf"), {1, 2}, b"x"])

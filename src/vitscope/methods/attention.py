@@ -12,6 +12,7 @@ from vitscope.methods.starts import Query, Start, start_of
 from vitscope.trace import AttentionCall, Trace
 
 METHOD = "attention"
+ALL = slice(None)
 
 
 def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> TokenMap:
@@ -59,18 +60,33 @@ def _layer_number(trace: Trace, layer: int) -> int:
     return layer % len(trace.blocks)
 
 
+def head_rows(trace: Trace, begin: Start, layer: int) -> tuple[Tensor, AttentionCall]:
+    """The start's row in every head of one layer, of the first picture, ``[h, n]``, and the call it was read from."""
+    weights, call, columns = _read_at(trace, begin, layer)
+    token = (weights[0] != 0).nonzero().flatten()
+    if len(token) == 1 and float(weights[0, token[0]]) == 1.0:
+        return call.rows(token)[0, :, 0, columns], call  # one token's row: no more than it is computed
+    return call.vecmat(weights)[0][:, columns], call
+
+
 def _row(trace: Trace, begin: Start, layer: int, head: int | str) -> tuple[Tensor, AttentionCall]:
     """The fused row, and the call it was read from."""
+    weights, call, columns = _read_at(trace, begin, layer)
+    return _fused_row(call, weights, head)[:, columns], call
+
+
+def _read_at(trace: Trace, begin: Start, layer: int) -> tuple[Tensor, AttentionCall, slice]:
+    """Which queries of which call are read at a layer, and where the layout's tokens are among its keys."""
     weights = begin.weights
     if weights is None:
         pool = begin.pool[-1]
         ones, columns = pool.out.new_ones(len(trace), 1), slice(pool.keys - begin.tokens, None)
         if layer == len(trace.blocks) - 1:
-            return _fused_row(pool, ones, head)[:, columns], pool
+            return ones, pool, columns
         weights = pool.vecmat(ones).mean(dim=1)[:, columns]
     call = trace.block(layer)
     require_global(trace, (call,))
-    return _fused_row(call, weights, head), call
+    return weights, call, ALL
 
 
 def _fused_row(call: AttentionCall, weights: Tensor, head: int | str) -> Tensor:
@@ -79,10 +95,15 @@ def _fused_row(call: AttentionCall, weights: Tensor, head: int | str) -> Tensor:
         return call.vecmat(weights).mean(dim=1)
     if head in ("max", "min"):
         return push(call, weights, lambda at: fuse_heads(call.rows(at), str(head)))
-    return call.vecmat(weights)[:, _head_number(call, head)]
+    return call.vecmat(weights)[:, head_number(call, head)]
 
 
-def _head_number(call: AttentionCall, head: int | str) -> int:
+def head_number(call: AttentionCall, head: int | str) -> int:
+    """A head's number, given as one or as text.
+
+    Raises:
+        ArgumentError: no such head.
+    """
     text = str(head).strip()
     if isinstance(head, bool) or not text.isdecimal() or int(text) >= call.heads:
         raise ArgumentError(f"head {head!r}", expected=f"0 to {call.heads - 1}, mean, max or min", where="head")

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.methods.fusion import check_fuse, check_share, discard_low, fuse_heads, normalise_rows, patch_columns, push, require_global
+from vitscope.methods.fusion import (
+    RowsOf,
+    check_fuse,
+    check_share,
+    discard_low,
+    fuse_heads,
+    normalise_rows,
+    patch_columns,
+    push,
+    require_global,
+)
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import Query, pool_vector, start_of
+from vitscope.methods.starts import Query, Start, pool_vector, start_of
 from vitscope.trace import AttentionCall, Trace
 
 METHOD = "rollout"
@@ -39,39 +51,55 @@ def rollout(
     """
     begin = start_of(trace, query, start)
     values = rollout_by_layer(trace, fuse, residual, discard, query, start)[0]
-    said = Said(
+    return token_map(trace, to_array(values), said_of(begin, fuse, residual, discard, start))
+
+
+def said_of(begin: Start, fuse: str, residual: float, discard: float, start: int) -> Said:
+    """What a rollout says about itself."""
+    return Said(
         method=METHOD,
         unit="share of rolled-out attention (sums to 1)",
         parameters={"fuse": fuse, "residual": residual, "discard": discard, "start": start, "reads": begin.name},
         query=begin.query,
         notes=begin.notes,
     )
-    return token_map(trace, to_array(values), said)
 
 
 def rollout_by_layer(
     trace: Trace, fuse: str = "mean", residual: float = 0.5, discard: float = 0.0, query: Query = "pooled", start: int = 0
 ) -> list[Tensor]:
     """How the row develops: entry ``l`` is ``w · Â_{L−1} … Â_l`` ``[b, n]``, so entry 0 is the rollout itself."""
+    return list(steps(trace, start_of(trace, query, start), fuse, residual, discard))[::-1]
+
+
+def steps(trace: Trace, begin: Start, fuse: str, residual: float, discard: float) -> Iterator[Tensor]:
+    """The row after each block, ``[b, n]``, last block first."""
+    vector = first_vector(trace, begin, fuse, residual, discard)
+    for call in reversed(trace.blocks):
+        vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector
+        yield vector
+
+
+def first_vector(trace: Trace, begin: Start, fuse: str, residual: float, discard: float) -> Tensor:
+    """What is read of the last block's tokens, ``[b, n]``: the query's weights, or the pool's own row."""
     check_fuse(fuse)
     check_share(residual, "residual")
     check_share(discard, "discard", below_one=True)
     require_global(trace, trace.blocks)
-    begin = start_of(trace, query, start)
-    vector = begin.weights
-    if vector is None:
-        ones = trace.calls[0].out.new_ones(len(trace), 1)
-        vector = pool_vector(begin, lambda call: through(trace, call, ones, fuse, discard), keep=residual, mix=1.0 - residual)
-    steps: list[Tensor] = []
-    for call in reversed(trace.blocks):
-        vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector
-        steps.append(vector)
-    return steps[::-1]
+    if begin.weights is not None:
+        return begin.weights
+    ones = trace.calls[0].out.new_ones(len(trace), 1)
+    return pool_vector(begin, lambda call: through(trace, call, ones, fuse, discard), keep=residual, mix=1.0 - residual)
 
 
 def through(trace: Trace, call: AttentionCall, vector: Tensor, fuse: str, discard: float) -> Tensor:
     """``vector · F`` for one call, ``F`` with rows that sum to one."""
     if fuse == "mean" and discard == 0.0:
         return call.vecmat(vector).mean(dim=1)  # v · mean_h A_h = mean_h (v · A_h); rows sum to one already
+    return push(call, vector, fused_rows(trace, call, fuse, discard))
+
+
+def fused_rows(trace: Trace, call: AttentionCall, fuse: str, discard: float) -> RowsOf:
+    """Rows of ``F``: heads fused, the lowest discarded, what is left summing to one."""
     columns = patch_columns(trace.layout, call)
-    return push(call, vector, lambda at: normalise_rows(discard_low(fuse_heads(call.rows(at), fuse), discard, columns)))
+    return lambda at: normalise_rows(discard_low(fuse_heads(call.rows(at), fuse), discard, columns))

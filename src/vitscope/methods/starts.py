@@ -13,9 +13,12 @@ from vitscope.core.layout import Kind, Readout
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.trace import AttentionCall, Trace
 
-#: What people may write: "pooled", "cls", (row, column), "row,column", ("register", i).
+#: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i).
 Query = str | tuple[int, int] | tuple[str, int]
 
+
+#: Tokens there is at most one of.
+NAMED = {"cls": (Kind.CLS, "CLS token"), "distill": (Kind.DISTILL, "distillation token")}
 
 #: Said beside every map of a model with class attention (CaiT).
 LATE_CLASS_TOKEN = "A class token joins after the last block: what stays on it is on no token of this map, so shares sum to less than 1."  # noqa: S105
@@ -61,6 +64,15 @@ def start_of(trace: Trace, query: Query = "pooled", start: int = 0) -> Start:
         return _pooled(trace, start)
     token, text, name = _token(trace, query)
     return Start(text, name, _weights(trace, np.eye(1, trace.layout.n, token)[0]), trace.layout.n)
+
+
+def query_text(query: Query) -> str:
+    """One text for all ways to write a query ("3, 4", (3, 4) -> "3,4"); it need not exist in any model."""
+    named = query.strip().lower() if isinstance(query, str) else ""
+    if named == "pooled" or named in NAMED:
+        return named
+    first, second = _pair(query)
+    return f"{first} {second}" if first == "register" else f"{first},{second}"
 
 
 def _pooled(trace: Trace, start: int) -> Start:
@@ -127,11 +139,13 @@ def _pool_calls(trace: Trace, readout: Readout) -> tuple[AttentionCall, ...]:
 def _token(trace: Trace, query: Query) -> tuple[int, str, str]:
     """Token index, text and name of a query that names one token."""
     layout = trace.layout
-    if isinstance(query, str) and query.strip().lower() == "cls":
-        found = layout.where(Kind.CLS)
+    named = query.strip().lower() if isinstance(query, str) else ""
+    if named in NAMED:
+        kind, words = NAMED[named]
+        found = layout.where(kind)
         if len(found) == 0:
-            raise ArgumentError("this model has no CLS token", expected="pooled or (row, column)", where="query")
-        return int(found[0]), "cls", "cls"
+            raise ArgumentError(f"this model has no {words}", expected="pooled or (row, column)", where="query")
+        return int(found[0]), named, named
     first, second = _pair(query)
     if first == "register":
         registers = layout.where(Kind.REGISTER)

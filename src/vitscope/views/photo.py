@@ -63,10 +63,11 @@ def build_photo_view(
         develop: number of a map -> values ``[L, n]``, the same reading after each block.
         explain: method -> plain words: "title", "shows", "does_not_show", "source", and "develops" for the layer rows.
     """
-    shown = fitted(sample.size, PHOTO_LONGEST)
+    photo = displayed(sample)
+    shown = (photo.shape[0], photo.shape[1])
     frame = Frame.of(fed.placement, fed.layout)
     arrays: dict[str, NDArray[np.generic]] = {
-        "photo": _resized(sample.photo, shown),
+        "photo": photo,
         "input": _resized(_to_uint8(fed.pixels), fitted(_to_uint8(fed.pixels).shape[:2], INPUT_LONGEST)),
     }
     panels = [_photo_panel(sample, fed, shown), _input_panel(fed), _answer_panel(top)]
@@ -76,12 +77,18 @@ def build_photo_view(
         arrays.update(values)
     provenance = plain(fed.provenance.as_dict())
     panels.append(Panel("provenance", "provenance", facts={"made by": provenance, "sha256 of the photo": sample.digest}))
-    name = _file_name(sample)
+    name = file_name(sample)
     meta: dict[str, Any] = {"name": name, "frame": frame.as_facts(), "padded": _padded_cells(frame)}
     return share_scales([View(name, tuple(panels), arrays, meta)])[0]
 
 
-def _file_name(sample: Sample) -> str:
+def displayed(sample: Sample) -> NDArray[np.uint8]:
+    """The photo as a view shows it, uint8 ``[H, W, 3]``, its longer side at most :data:`PHOTO_LONGEST`."""
+    return _resized(sample.photo, fitted(sample.size, PHOTO_LONGEST))
+
+
+def file_name(sample: Sample) -> str:
+    """What to call a photo: the name of its file, or its id."""
     return sample.path.replace("\\", "/").rsplit("/", 1)[-1] if sample.path else sample.id
 
 
@@ -167,7 +174,7 @@ def map_panel(
         "signed": one.signed,
         "parameters": plain(one.parameters),
         "hidden": plain(one.hidden_mass()),
-        "uniform": _mean_token(one),
+        "uniform": mean_token(one),
         "notes": list(one.notes),
         "trust": plain(one.meta.get("trust") or {}),
         "words": {key: str(value) for key, value in words.items()},
@@ -180,7 +187,7 @@ def map_panel(
     return panel, arrays
 
 
-def _mean_token(one: TokenMap) -> float | None:
+def mean_token(one: TokenMap) -> float | None:
     """What every token would have if the same total were spread evenly; None where that means nothing (signed, undefined, zero)."""
     tokens = one.tokens.astype(np.float64)
     mean = float(tokens.mean()) if np.isfinite(tokens).all() else 0.0

@@ -8,7 +8,8 @@ The packed form, in order::
     header    UTF-8 JSON: title, panels, meta, arrays [{name, dtype, shape, offset, nbytes}]; padded with spaces
     buffers   each starts at a multiple of 64 bytes, counted from the first buffer, C order
 
-The first buffer starts at a multiple of 64 too, so a browser can lay typed arrays over the bytes without copying.
+The first buffer starts at a multiple of 64 too, so a browser can lay typed arrays over the bytes without copying. A view without panels
+is a *block*: what the interactive view asks for and is given (docs/concepts/transport.md).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAGIC = b"VITSVIEW"
 VERSION = 1
 ALIGNMENT = 64
 PRELUDE = len(MAGIC) + 8
-DTYPES = {"|u1": "u1", "<u2": "u2", "<i4": "i4", "<f4": "f4", "<f8": "f8"}
+DTYPES = {"|u1": "u1", "<u2": "u2", "<i4": "i4", "<f2": "f2", "<f4": "f4", "<f8": "f8"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class View:
     """Panels and the arrays they draw.
 
     Shapes:
-        arrays: name -> array of uint8, uint16, int32, float32 or float64, any shape.
+        arrays: name -> array of uint8, uint16, int32, float16, float32 or float64, any shape.
     """
 
     title: str
@@ -81,6 +82,11 @@ class View:
         panels = tuple(panel for panel in self.panels if panel.kind in wanted)
         names = {name for panel in panels for name in panel.arrays}
         return View(self.title, panels, {k: v for k, v in self.arrays.items() if k in names}, self.meta)
+
+
+def block(arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> View:
+    """Arrays with plain facts about them, and nothing to draw by itself."""
+    return View("", (), dict(arrays), dict(meta))
 
 
 def pack(view: View) -> bytes:
@@ -171,5 +177,7 @@ def _read_array(data: bytes, start: int, entry: Mapping[str, Any]) -> NDArray[np
         raise InputError(
             f"{len(data)} bytes", expected=f"array {entry['name']!r} up to byte {end}", where="view", todo="the file is cut short"
         )
+    if entry["dtype"] not in DTYPES.values():
+        raise InputError(f"array {entry['name']!r} of type {entry['dtype']!r}", expected=", ".join(DTYPES.values()), where="view")
     flat = np.frombuffer(data[begin:end], dtype="<" + str(entry["dtype"]))
     return flat.reshape(entry["shape"])

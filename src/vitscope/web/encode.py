@@ -30,6 +30,11 @@ def palette_png(index: NDArray[np.uint8], colours: str) -> str:
 
 
 def photo_jpeg(pixels: NDArray[np.uint8]) -> str:
+    """A photo as JPEG in a ``data:`` URI; see :func:`jpeg`."""
+    return data_uri("image/jpeg", jpeg(pixels))
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """A photo as JPEG, colours at full resolution; only what will not fit (noise) is coded more coarsely.
 
     PIL's "optimize" is left off: it needs the whole file in one buffer and fails on very noisy pictures.
@@ -39,7 +44,7 @@ def photo_jpeg(pixels: NDArray[np.uint8]) -> str:
         Image.fromarray(pixels).save(out, "JPEG", quality=quality, subsampling=0)
         if out.tell() <= PHOTO_BYTES:
             break
-    return data_uri("image/jpeg", out.getvalue())
+    return out.getvalue()
 
 
 def input_picture(pixels: NDArray[np.uint8]) -> str:

@@ -1,0 +1,75 @@
+"""Every head of every layer at once: the rows of one query, and the tokens that all of them look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vitscope.methods.attention import head_rows
+from vitscope.methods.fusion import require_global
+from vitscope.methods.starts import Query, Start, start_of
+from vitscope.trace import Trace
+
+#: A token is a sink where it receives so many times the share of an even spread (Xiao et al., 2024, call such tokens attention sinks).
+SINK = 8.0
+
+#: Up to so many queries are asked for sinks; of longer rows an even selection.
+ASKED = 2048
+
+
+def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.float32], Start, tuple[str, ...]]:
+    """The attention row of a query in every head of every layer, as ``attention(trace, layer, head, query)`` gives each.
+
+    Shapes:
+        trace: of one picture; returns ``[M, n]``, layer by layer, head by head, ``M`` the heads of all blocks together.
+
+    Returns:
+        The rows, what they start from, and notes a reader must see. Where the head's pool has fewer heads than the last
+        block, the rest of that layer's rows are NaN; where it has more, they are left out, and a note says so.
+
+    Raises:
+        ArgumentError: no such query.
+        MethodError: a block that does not attend over all tokens.
+    """
+    require_global(trace, trace.blocks)
+    begin = start_of(trace, query)
+    parts, notes = [], list(begin.notes)
+    for layer, call in enumerate(trace.blocks):
+        rows = head_rows(trace, begin, layer)[0]
+        if len(rows) != call.heads:
+            notes.append(f"At layer {layer} these are the rows of the pool, which has {len(rows)} heads; the layer has {call.heads}.")
+            rows = torch.cat([rows[: call.heads], rows.new_full((max(call.heads - len(rows), 0), rows.shape[1]), float("nan"))])
+        parts.append(rows)
+    return np.asarray(torch.cat(parts).float().cpu().numpy()), begin, tuple(notes)
+
+
+def all_rows(trace: Trace) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Every row of every head, block by block of queries: (layer, first query, rows ``[h, m, n]``)."""
+    require_global(trace, trace.blocks)
+    for layer, call in enumerate(trace.blocks):
+        for at in call.blocks():
+            yield layer, int(at[0]), np.asarray(call.rows(at)[0].float().cpu().numpy())
+
+
+def received(trace: Trace) -> tuple[NDArray[np.float64], int]:
+    """How much attention each token receives, in even shares: the mean over layers, heads and queries times ``n``.
+
+    Shapes:
+        trace: of one picture; returns ``[n]`` and the number of queries asked (all, or an even selection of long sequences).
+    """
+    require_global(trace, trace.blocks)
+    n = trace.layout.n
+    at = torch.arange(n) if n <= ASKED else torch.linspace(0, n - 1, ASKED).round().long()
+    vector = torch.zeros(1, n, dtype=torch.float64)
+    vector[0, at] = 1.0 / len(at)
+    total = sum((_mean_over_heads(trace, layer, vector) for layer in range(len(trace.blocks))), torch.zeros(n, dtype=torch.float64))
+    return np.asarray((total * n / len(trace.blocks)).numpy()), len(at)
+
+
+def _mean_over_heads(trace: Trace, layer: int, vector: Tensor) -> Tensor:
+    call = trace.blocks[layer]
+    return call.vecmat(vector.to(call.out.device))[0].mean(dim=0).double().cpu()

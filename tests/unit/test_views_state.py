@@ -1,0 +1,100 @@
+"""State: there and back again through JSON and an address, and everything wrong with it named in one line."""
+
+import json
+
+import pytest
+
+from vitscope.errors import ArgumentError
+from vitscope.views.state import State, from_address, from_dict, from_json
+
+OTHER = State(
+    source=1,
+    query="3,4",
+    fixed=True,
+    layer=2,
+    head="7",
+    method="relevance",
+    target="tabby",
+    against="beagle",
+    fuse="max",
+    residual=0.25,
+    discard=0.9,
+    norm="rank",
+    range="map",
+    palette="viridis",
+    overlay=1,
+    smooth=False,
+    links={"by": "above", "above": 0.05},
+    compare={"target": "Löwe"},
+    theme="dark",
+)
+
+
+@pytest.mark.parametrize("state", [State(), OTHER, State(links={"by": "top", "k": 200}), State(query="register 0"), State(query="distill")])
+def test_there_and_back_again(state):
+    assert from_dict(state.as_dict()) == state
+    assert from_json(state.as_json()) == state
+    assert from_address(state.as_address()) == state
+    assert from_address("http://127.0.0.1:1/?token=x#s=" + state.as_address()) == state
+
+
+def test_only_what_differs_is_written():
+    assert State().as_dict() == {"v": 1}
+    assert State(layer=0).as_json() == '{"v":1,"layer":0}'
+    assert set(OTHER.as_dict()) == {"v", *OTHER.__dataclass_fields__}
+    assert set(State().as_address()) < set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def test_what_b_shows():
+    assert State().other() is None
+    assert State(layer=3, compare={"layer": 1}).other() == State(layer=1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"querry": "cls"}, "state: unknown key 'querry'; expected among source, query"),
+        ({"v": 2}, "state: version 2; expected 1"),
+        ({"v": True}, "state: version True; expected 1"),
+        ({"source": -1}, "state: source -1; expected a whole number from 0 on"),
+        ({"source": True}, "state: source true; expected a whole number from 0 on"),
+        ({"layer": -1}, "state: layer -1; expected a whole number from 0 on, or null for the last"),
+        ({"layer": 1.5}, "state: layer 1.5; expected a whole number"),
+        ({"head": 3}, 'state: head 3; expected "mean", "max", "min" or a number as text'),
+        ({"head": "³"}, "state: head"),
+        ({"query": "4"}, 'state: query "4"; expected "pooled", "cls", "distill", "register 0" or "row,column"'),
+        ({"query": "register x"}, "state: query"),
+        ({"query": None}, "state: query null"),
+        ({"norm": "log"}, 'state: norm "log"; expected raw, softmax, minmax, rank'),
+        ({"norm": ["raw"]}, 'state: norm ["raw"]; expected raw'),
+        ({"range": "own"}, 'state: range "own"; expected shared, layer, map'),
+        ({"palette": "jet"}, 'state: palette "jet"; expected magma, viridis, grey'),
+        ({"overlay": 2}, "state: overlay 2; expected a number from 0 to 1"),
+        ({"overlay": float("nan")}, "state: overlay NaN; expected a number from 0 to 1"),
+        ({"discard": 1}, "state: discard 1; expected a number from 0 up to, not including, 1"),
+        ({"smooth": 1}, "state: smooth 1; expected true or false"),
+        ({"target": 5}, "state: target 5; expected a label or null"),
+        ({"links": {"by": "top"}}, "state: links"),
+        ({"links": {"by": "top", "k": 0}}, "state: links"),
+        ({"links": {"by": "above", "above": 0.1, "k": 2}}, "state: links"),
+        ({"compare": {"layer": 1, "head": "2"}}, "state: compare"),
+        ({"compare": {"norm": "rank"}}, "state: compare"),
+        ({"compare": {"head": 2}}, "state: compare"),
+        ({"compare": {"target": None}}, "state: compare"),
+        ([], "state: a state of type list; expected a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(facts, words):
+    with pytest.raises(ArgumentError) as refused:
+        from_dict(facts)
+    assert str(refused.value).startswith(words)
+    assert "\n" not in str(refused.value)
+
+
+def test_texts_that_are_none():
+    with pytest.raises(ArgumentError, match="state: not JSON"):
+        from_json("{")
+    with pytest.raises(ArgumentError, match="state: not base64url"):
+        from_address("#s=%%%")
+    with pytest.raises(ArgumentError, match="state: a state of type str"):
+        from_json(json.dumps("cls"))
