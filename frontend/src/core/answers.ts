@@ -1,0 +1,106 @@
+/* What a host answers with, read from its blocks. */
+import { arrayOf, type Block } from "./block";
+import { ViewError } from "./errors";
+
+/** Attention rows of one query: `[count, n]`, one for each head of each layer, or one for each layer where only head means are there. */
+export interface Rows {
+  values: Float32Array;
+  n: number;
+  count: number;
+  /** False: one row a layer, the mean over its heads. */
+  heads: boolean;
+  precision: string;
+}
+
+export interface Progress {
+  done: boolean;
+  cells: number;
+  draws: number;
+  /** Estimated L1 error of the whole map; null where it cannot be known yet. */
+  l1: number | null;
+  share: number;
+}
+
+export interface MapAnswer {
+  values: Float32Array;
+  error: Float32Array | null;
+  method: string;
+  title: string;
+  unit: string;
+  signed: boolean;
+  notes: string[];
+  target: string;
+  against: string;
+  hidden: Record<string, number>;
+  uniform: number | null;
+  progress: Progress | null;
+  precision: string;
+}
+
+export interface LinksAnswer {
+  queries: Int32Array;
+  keys: Int32Array;
+  weights: Float32Array;
+  leftOut: number;
+  total: number;
+}
+
+export function rowsOf(block: Block, precision: string): Rows {
+  const values = arrayOf(block, "rows", Float32Array);
+  const [count, n] = block.arrays.rows!.shape;
+  if (count === undefined || n === undefined) throw new ViewError("rows without two axes");
+  return { values, n, count, heads: true, precision: String(block.meta.precision ?? precision) };
+}
+
+export function mapOf(block: Block, precision: string): MapAnswer {
+  const meta = block.meta as Partial<Omit<MapAnswer, "values" | "error">>;
+  return {
+    values: arrayOf(block, "values", Float32Array),
+    error: "error" in block.arrays ? arrayOf(block, "error", Float32Array) : null,
+    method: meta.method ?? "",
+    title: meta.title ?? meta.method ?? "",
+    unit: meta.unit ?? "",
+    signed: meta.signed ?? false,
+    notes: meta.notes ?? [],
+    target: meta.target ?? "",
+    against: meta.against ?? "",
+    hidden: meta.hidden ?? {},
+    uniform: meta.uniform ?? null,
+    progress: meta.progress ?? null,
+    precision: meta.precision ?? precision,
+  };
+}
+
+export function linksOf(block: Block): LinksAnswer {
+  return {
+    queries: arrayOf(block, "queries", Int32Array),
+    keys: arrayOf(block, "keys", Int32Array),
+    weights: arrayOf(block, "weights", Float32Array),
+    leftOut: Number(block.meta.left_out ?? 0),
+    total: Number(block.meta.total ?? 0),
+  };
+}
+
+const read = (bytes: Uint8Array, at: number) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
+
+/** Blocks out of a stream of bytes, each preceded by its length as a little-endian u32. */
+export async function* framed(chunks: AsyncIterable<Uint8Array<ArrayBufferLike>>): AsyncGenerator<Uint8Array> {
+  let held: Uint8Array = new Uint8Array(0);
+  for await (const chunk of chunks) {
+    held = joined(held, chunk);
+    while (held.length >= 4 && held.length >= 4 + read(held, 0)) {
+      const end = 4 + read(held, 0);
+      yield held.slice(4, end);
+      held = held.subarray(end);
+    }
+  }
+  if (held.length > 0) throw new ViewError(`an answer cut short: ${held.length} bytes of an unfinished block`);
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  if (a.length === 0) return b;
+  const out = new Uint8Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}
