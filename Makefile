@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-long lint bench pictures clean debian
+.PHONY: demo frontend test test-frontend test-long lint bench pictures clean debian
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo frontend
 	$(BIN)/vitscope demo
+
+# The interactive view, built into the package by the Node that pip brings; nothing is done where its sources have not changed.
+frontend: $(VENV)/.demo
+	@$(BIN)/python hatch_build.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vitscope needs Python 3.11 or newer; found: $$($(PYTHON) --version)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # torch goes first, so that no other package chooses a build of it.
-$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
+$(VENV)/.demo: requirements/demo.txt pyproject.toml hatch_build.py | $(BIN)/python
 	$(PIP) install --quiet $$(head -n 1 requirements/demo.txt)
 	$(PIP) install --quiet -r requirements/demo.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
@@ -33,23 +37,26 @@ $(VENV)/.test: $(VENV)/.demo requirements/test.txt requirements/test-nodeps.txt 
 debian:
 	@sh tests/support/install_chromium.sh
 
+test-frontend: $(VENV)/.demo
+	$(BIN)/python hatch_build.py check test
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.test debian lint
+test: $(VENV)/.test debian frontend lint test-frontend
 	$(BIN)/python -m pytest -m "not long" --durations=15 $(ARGS)
 
-test-long: $(VENV)/.test debian
+test-long: $(VENV)/.test debian frontend
 	$(BIN)/python -m pytest -m long --timeout=3600 --durations=15 $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/attention.py
 
-pictures: $(VENV)/.test debian
+pictures: $(VENV)/.test debian frontend
 	$(BIN)/python docs/make_pictures.py
 
 clean:
-	rm -rf $(VENV) build dist out
+	rm -rf $(VENV) build dist out frontend/node_modules src/vitscope/web/static
