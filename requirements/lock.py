@@ -32,7 +32,7 @@ DEMO = [
 TEST = [
     *DEMO, "ftfy", "regex", "pytest", "hypothesis", "pytest-timeout", "pytest-xdist",
     "ruff", "mypy", "import-linter", "playwright", "scipy", "build", "packaging",
-    "anywidget", "jupyterlab", "ipykernel",
+    "anywidget", "jupyterlab", "ipykernel", "starlette", "uvicorn",
 ]  # fmt: skip
 WITHOUT_DEPENDENCIES = ["torchvision", "timm", "open_clip_torch"]
 

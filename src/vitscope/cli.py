@@ -125,6 +125,53 @@ def inspect(
     run_inspect(ref, given, as_json=as_json, out=out, threads=threads, quiet=quiet)
 
 
+@app.command()
+def serve(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos to start with.", metavar="[PHOTO]...", show_default=False)] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="As for explain; give it several times to compare (default: builtin:photos).", metavar="REF"),
+    ] = None,
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="A folder whose photos may be opened from the page.", metavar="DIR")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; this machine only unless you say otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0: any free one.", min=0, max=65535)] = 0,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="A further name people reach this server by (a proxy's).", metavar="NAME")
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    cache_mb: Annotated[int, typer.Option("--cache-mb", help="Memory for what was computed, beside models and photos.", min=1)] = 512,
+    upload_mb: Annotated[int, typer.Option("--upload-mb", help="Largest photo file taken in.", min=1, max=4000)] = 64,
+    pixels: Annotated[int, typer.Option("--pixels", help="Largest photo taken in, in pixels.", min=1)] = 64_000_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The interactive page on this machine: point at any patch and see every head answer."""
+    from vitscope.api.serve import Serving, run
+
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    settings = {
+        "host": host,
+        "port": port,
+        "allow": tuple(allow_host or ()),
+        "roots": tuple(root or ()),
+        "upload_bytes": upload_mb * 1_000_000,
+        "pixels": pixels,
+        "cache_bytes": cache_mb * 1_000_000,
+        "open_browser": open_browser,
+        "quiet": quiet,
+    }
+    run(Serving(tuple(photos or ()), tuple(model or ("builtin:photos",)), given, settings, threads))
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
     """See a vision transformer's way from data to decision."""

@@ -109,6 +109,10 @@ class Explorer:
             "capabilities": capabilities,
         }
 
+    def ready(self, source: int) -> bool:
+        """Whether a photo's trace is at hand, so that its rows need no pass through the model."""
+        return self._held(source) is not None
+
     def picture(self, source: int) -> tuple[str, bytes]:
         """A photo as displayed: media type and bytes."""
         return "image/jpeg", self._source(source).picture

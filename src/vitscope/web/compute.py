@@ -4,12 +4,13 @@
 
     catalogue()              plain JSON: what there is to look at
     answer(op, args, stop)   packed blocks (see :mod:`vitscope.views.view`), one or, where a map is refined step by step, several
+    ready(source)            whether its trace is at hand
     picture(source)          a photo as displayed: media type and bytes
     add(data, name, model)   one photo more, given as the bytes of its file
 
 Arguments are plain JSON values; texts do as well as numbers ("3" for 3), as they come from an address. An error is a
 :class:`~vitscope.errors.VitscopeError` of one line: ``InputError`` where the asker is wrong, ``WorkError`` where the work failed.
-All four may be called from several threads at once.
+All five may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class Compute(Protocol):
         Raises:
             ArgumentError: unknown operation, argument or value.
             MethodError: undefined for this model.
+        """
+        ...
+
+    def ready(self, source: int) -> bool:
+        """Whether rows of a photo can be read off a trace that is there: no pass through a model, so that nobody waits for one.
+
+        Raises:
+            ArgumentError: no such source.
         """
         ...
 

@@ -1,0 +1,95 @@
+"""`vitscope serve`: models and photos to an explorer, and the page over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitscope.api.progress import progress
+from vitscope.errors import ArgumentError, MissingExtra
+
+if TYPE_CHECKING:
+    from vitscope.api.explorer import Explorer
+    from vitscope.web.server import Settings
+
+
+@dataclass(frozen=True)
+class Serving:
+    """One ``vitscope serve``.
+
+    Attributes:
+        photos: to be there at once; each is run through every model.
+        models: references; further photos go through the one chosen in the page.
+        given: what :func:`vitscope.load` takes besides a reference.
+        settings: names and values of :class:`vitscope.web.server.Settings`.
+    """
+
+    photos: tuple[Path, ...]
+    models: tuple[str, ...]
+    given: dict[str, Any]
+    settings: dict[str, Any]
+    threads: int | None = None
+
+
+def run(serving: Serving) -> None:
+    """Serve until Ctrl-C; what is wrong with the address is said before any model is loaded."""
+    server, settings = _server(serving.settings)
+    settings.check()
+    for photo in serving.photos:
+        if not photo.is_file():
+            raise ArgumentError(f"no file {photo}", expected="a photo", where="PHOTO")
+    with progress(quiet=settings.quiet) as tell:
+        explorer = explorer_of(serving, settings, tell)
+    server(explorer, settings)
+
+
+def explorer_of(serving: Serving, settings: Settings, tell: Callable[[str], None]) -> Explorer:
+    """The models loaded and the photos run through each of them.
+
+    Raises:
+        ArgumentError: one checkpoint or label file for several models.
+    """
+    from vitscope.api import load
+    from vitscope.api.explorer import Explorer
+    from vitscope.inputs.images import read_samples
+
+    _refuse_shared(serving)
+    if serving.threads:
+        import torch
+
+        torch.set_num_threads(serving.threads)
+    samples = read_samples(serving.photos, max_pixels=settings.pixels) if serving.photos else []
+    models, traces = {}, []
+    for ref in serving.models:
+        tell(f"loading {ref}")
+        models[ref] = load(ref, **serving.given)
+        for sample in samples:
+            tell(f"{sample.id} through {ref}")
+            traces.append(models[ref].trace(sample))
+    return Explorer(traces, models, cache_bytes=settings.cache_bytes, pixels=settings.pixels)
+
+
+def _refuse_shared(serving: Serving) -> None:
+    twice = sorted({ref for ref in serving.models if serving.models.count(ref) > 1})
+    if twice:
+        raise ArgumentError(f"--model {twice[0]} twice", expected="each model once")
+    shared = [name for name in ("weights", "labels") if serving.given.get(name) is not None]
+    if shared and len(serving.models) > 1:
+        raise ArgumentError(f"--{shared[0]} for {len(serving.models)} models", expected="one --model with it")
+
+
+def _server(chosen: dict[str, Any]) -> tuple[Any, Settings]:
+    """The server and its settings.
+
+    Raises:
+        MissingExtra: starlette or uvicorn is not installed.
+    """
+    try:
+        from vitscope.web.server import Settings, serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("starlette", "uvicorn", "h11"):
+            raise
+        raise MissingExtra(error.name.split(".")[0], "serve", purpose="the interactive page") from error
+    return serve, Settings(**chosen)
