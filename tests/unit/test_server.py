@@ -533,6 +533,11 @@ def test_addresses_that_would_not_be_safe_are_refused():
         run.listening(Settings(port=sock.getsockname()[1]))
 
 
+def test_small_answers_do_not_wait_for_each_other():
+    with run.listening(Settings()) as sock:
+        assert sock.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
+
+
 def test_the_console_says_who_can_reach_it(capsys):
     run.say(Settings(cache_bytes=300_000_000), 1234, "secret")
     first, second, *_ = capsys.readouterr().out.splitlines()

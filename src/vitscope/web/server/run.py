@@ -8,6 +8,7 @@ import socket
 import sys
 import webbrowser
 from threading import Thread
+from typing import NoReturn
 
 import h11
 import uvicorn
@@ -68,11 +69,10 @@ class Protocol(H11Protocol):
 
 
 def serve(compute: Compute, settings: Settings) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C, which ends the process with exit code 130 and one line.
 
     Raises:
         ArgumentError: settings that would not be safe; an address that cannot be listened on.
-        KeyboardInterrupt: Ctrl-C, after everything was closed.
     """
     settings.check()
     with listening(settings) as sock:
@@ -86,7 +86,6 @@ def serve(compute: Compute, settings: Settings) -> None:
             uvicorn.Server(config(site)).run(sockets=[sock])
         except KeyboardInterrupt:
             _leave(site)
-            raise
 
 
 def config(site: Site) -> uvicorn.Config:
@@ -115,10 +114,10 @@ def listening(settings: Settings) -> socket.socket:
     """
     where = f"--host {settings.host} --port {settings.port}"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        sock = socket.socket(family, kind)
+        sock = socket.socket(family, kind, protocol)  # named in full, or asyncio leaves small answers waiting for each other (TCP_NODELAY)
     except (OSError, OverflowError) as error:
         raise ArgumentError(f"cannot listen there ({_reason(error)})", expected="an address of this machine", where=where) from None
     try:
@@ -154,17 +153,18 @@ def _address(settings: Settings, port: int) -> str:
     return f"http://[{name}]:{port}/" if ":" in name.strip("[]") else f"http://{name}:{port}/"
 
 
-def _leave(site: Site) -> None:
-    """Let running work end by itself; where a pass through a model will not, the process ends at once.
+def _leave(site: Site) -> NoReturn:
+    """Give running work a moment to end by itself, then end the process at once.
 
-    An interpreter that shuts down under a thread inside a native library may crash; this one has nothing left to write.
+    A pass through a model cannot be cut short, and an interpreter that shuts down under a thread inside a native library may crash; even
+    at rest, taking down all that was imported takes seconds on a busy machine. There is nothing left to write.
     """
-    rested = [lane.close(LEAVE_SECONDS) for lane in (site.passes, site.rows)]
-    if not all(rested):
-        sys.stdout.flush()
-        sys.stderr.write(STOPPED)
-        sys.stderr.flush()
-        os._exit(130)
+    for lane in (site.passes, site.rows):
+        lane.close(LEAVE_SECONDS)
+    sys.stdout.flush()
+    sys.stderr.write(STOPPED)
+    sys.stderr.flush()
+    os._exit(130)
 
 
 def _reason(error: Exception) -> str:
