@@ -114,9 +114,15 @@ class Client:
         assert "\n" not in reason
         return status, reason
 
-    def blocks(self, path, body=None, method="GET"):
+    def post(self, path, body=b""):
+        """What a photo was answered with."""
+        status, _, data = self.ask("POST", path, body)
+        assert status == 200, data
+        return json.loads(data)
+
+    def blocks(self, path):
         """A stream's blocks, unpacked."""
-        status, _, data = self.ask(method, path, body)
+        status, _, data = self.ask("GET", path)
         assert status == 200, data
         return [unpack(part) for part in parted(data)]
 

@@ -242,14 +242,13 @@ def test_wrong_questions_get_a_status_and_a_reason(client, method, path, status,
 def test_a_browser_sees_its_own_photos_only(page, fake):
     site, port = page
     one, two = (Client(port, site.guard.token) for _ in range(2))
-    (block,) = one.blocks("/api/upload?name=mine.png&model=m", PNG_1PX, "POST")
-    assert block.meta["source"] == 2
-    assert [s["photo"] for s in block.meta["catalogue"]["sources"]] == ["given-0", "given-1", "mine.png"]
+    taken = one.post("/api/upload?name=mine.png&model=m", PNG_1PX)
+    assert taken["source"] == 2
+    assert [s["photo"] for s in taken["catalogue"]["sources"]] == ["given-0", "given-1", "mine.png"]
     assert [s["photo"] for s in two.catalogue()["sources"]] == ["given-0", "given-1"]
     for path in ("/api/rows?source=2", "/api/picture?source=2", "/api/map?source=2", "/api/links?source=2"):
         assert two.error("GET", path)[0] == 400
-    (block,) = two.blocks("/api/upload?name=other.png", PNG_1PX, "POST")
-    assert block.meta["source"] == 2  # its own number, though it is the fourth of all
+    assert two.post("/api/upload?name=other.png", PNG_1PX)["source"] == 2  # its own number, though it is the fourth of all
     assert two.blocks("/api/rows?source=2")[0].meta["source"] == 3
     assert two.ask("GET", "/api/picture?source=2")[2] == b"picture 3"
     assert [s["picture"] for s in two.catalogue()["sources"]][2] == "api/picture?source=2"
@@ -375,7 +374,7 @@ def test_files_below_a_root(fake, roots):
         offered = json.loads(client.ask("GET", "/api/files")[2])["files"]
         assert {entry["path"] for entry in offered} == {"a.png", "deep/b.png", "inside.png", "link.png"}
         for path in ("a.png", "deep/b.png", "inside.png", "deep/../a.png"):
-            assert client.blocks(f"/api/open?root=0&path={path}&model=m", b"", "POST")[0].meta["source"] >= 2
+            assert client.post(f"/api/open?root=0&path={path}&model=m")["source"] >= 2
         outside = ["../secret/c.png", "link.png", "linked/c.png", "/etc/passwd", str(roots.parent / "secret/c.png"), "..%2Fsecret%2Fc.png"]
         for path in [*outside, "%2e%2e/secret/c.png", "a.png%00.png", "", ".", "deep", "no.png", "a" * 5000]:
             assert client.error("POST", f"/api/open?root=0&path={path}", b"")[0] == 404, path

@@ -18,7 +18,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from vitscope.errors import ArgumentError, VitscopeError
-from vitscope.views.view import View, pack
 from vitscope.web.built import STATIC
 from vitscope.web.compute import Compute
 from vitscope.web.server import files, pages
@@ -138,7 +137,7 @@ class Site:
         session, args = request.scope["session"], _arguments(request, ("name", "model"))
         async with session.uploading, self._uploads:
             data = await files.body_of(request, self._settings.upload_bytes)
-            return await self._taken_in(request, data, args)
+            return await self._taken_in(session, data, args)
 
     async def _files(self, request: Request) -> Response:
         session = request.scope["session"]
@@ -149,22 +148,21 @@ class Site:
         path = files.find(self._settings.roots, args.get("root", "0"), args.get("path", ""), self._settings.upload_bytes)
         async with session.uploading, self._uploads:
             data = await asyncio.to_thread(path.read_bytes)
-            return await self._taken_in(request, data, {**args, "name": path.name})
+            return await self._taken_in(session, data, {**args, "name": path.name})
 
-    async def _taken_in(self, request: Request, data: bytes, args: Mapping[str, str]) -> Response:
-        """Run a photo through a model; answers with one block: its number here, and the catalogue with it."""
-        session: Session = request.scope["session"]
+    async def _taken_in(self, session: Session, data: bytes, args: Mapping[str, str]) -> Response:
+        """Run a photo through a model; answers with its number here, and the catalogue with it."""
         name = args.get("name", "photo")[:200]
         models = [entry["id"] for entry in self._compute.catalogue(inline=False)["models"]]
         if not models:
             raise Refusal(HTTPStatus.FORBIDDEN, "no model is loaded here for more photos")
 
-        def work() -> bytes:
+        def work() -> Response:
             files.check_photo(data, name, self._settings.pixels)
             session.sources.append(self._compute.add(data, name, args.get("model", models[0])))
-            return pack(View("", (), {}, {"source": len(session.sources) - 1, "catalogue": self._seen_by(session)}))
+            return JSONResponse({"source": len(session.sources) - 1, "catalogue": self._seen_by(session)})
 
-        return await one_or_more(request, self.passes, session, lambda _: (work() for _ in range(1)))
+        return await asyncio.wrap_future(self.passes.put(session.key, work))
 
 
 def _arguments(request: Request, known: tuple[str, ...] = ()) -> dict[str, str]:
