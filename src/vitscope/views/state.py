@@ -50,7 +50,7 @@ class State:
     residual: float = 0.5
     discard: float = 0.0
     norm: str = "raw"
-    range: str = "shared"
+    range: str = "layer"
     palette: str = "magma"
     overlay: float = 0.7
     smooth: bool = True
