@@ -143,7 +143,7 @@ def check_folder(folder: Path) -> None:
 def write(done: Sequence[Explanation], out: Path) -> list[Path]:
     """Write what ``out`` asks for; after an error no file of this call is left."""
     from vitscope.api.views import views_of
-    from vitscope.api.write import figure, save
+    from vitscope.api.write import carried_of, figure, save
 
     if _kind(out) == ".npz":
         return [save(done[0].trace, done[0].maps[0], out)]
@@ -152,14 +152,15 @@ def write(done: Sequence[Explanation], out: Path) -> list[Path]:
     from vitscope.web.report import write_report
 
     if _kind(out) == ".html":
-        return [Path(write_report([view for one in done for view in views_of(one.trace, one.maps)], out))]
+        views = [view for one in done for view in views_of(one.trace, one.maps)]
+        return [Path(write_report(views, out, carried_of([(one.trace, one.maps) for one in done])))]
     return _write_folder(done, out)
 
 
 def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
     """A report of all, and one NPZ and one PNG for each photo and method."""
     from vitscope.api.views import views_of
-    from vitscope.api.write import save
+    from vitscope.api.write import carried_of, save
     from vitscope.web.report import write_report
 
     with _room(out) as room:
@@ -177,7 +178,8 @@ def _write_folder(done: Sequence[Explanation], out: Path) -> list[Path]:
 
                     written.append(Path(write_png(views_of(one.trace, one.maps, pictures=[picture])[0], room / f"{stem}.png")))
         views = [view for one in done for view in views_of(one.trace, one.maps)]
-        written.append(Path(write_report(views, room / "report.html")))
+        carried = carried_of([(one.trace, one.maps) for one in done])
+        written.append(Path(write_report(views, room / "report.html", carried)))
     return [out / path.name for path in written]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,22 +17,57 @@ from vitscope.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vitscope.trace import Trace
+    from vitscope.views.explore import Carried
+    from vitscope.views.state import State
 
 
-def report(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) -> Path:
+def report(
+    trace: Trace,
+    maps: Sequence[TokenMap] | TokenMap,
+    path: str | Path,
+    *,
+    interactive: bool = True,
+    state: State | Mapping[str, Any] | None = None,
+) -> Path:
     """Write one offline HTML file: the photo, what the model was fed, its answer, the maps and how far to trust them.
 
     Args:
         trace: of one photo or a batch.
         maps: maps of that trace (each over the whole batch); see :func:`vitscope.check` for trust figures beside them.
         path: the file to write.
+        interactive: carry attention rows too, as many as fit 16 MB, so that one can point at any patch; the report says how exact they are.
+        state: what the interactive view shows first.
 
     Raises:
+        ArgumentError: a state that cannot be.
         OutputError: the file cannot be written.
     """
     from vitscope.web.report import write_report
 
-    return Path(write_report(views_of(trace, _listed(maps)), Path(path)))
+    listed, shown = _listed(maps), state_of(state)
+    return Path(write_report(views_of(trace, listed), Path(path), carried_of([(trace, listed)]) if interactive else (), shown))
+
+
+def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]]) -> list[Carried]:
+    """What a report carries for its interactive view; a bare entry a photo where the view was not built, which the report then says."""
+    from vitscope.api.carry import carry
+    from vitscope.views.explore import Carried
+    from vitscope.web.interactive import built
+
+    return carry(explained) if built() else [Carried({}, {})]
+
+
+def state_of(given: State | Mapping[str, Any] | str | None) -> State:
+    """A state given as one, as plain JSON, or as JSON text.
+
+    Raises:
+        ArgumentError: it names what is wrong.
+    """
+    from vitscope.views.state import State, from_dict, from_json
+
+    if given is None or isinstance(given, State):
+        return given or State()
+    return from_json(given) if isinstance(given, str) else from_dict(given)
 
 
 def figure(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) -> Path:

@@ -86,4 +86,4 @@ def largest_at(rows: NDArray[np.floating], count: int) -> NDArray[np.intp]:
         at = rest.argmax(axis=-1)[..., None]
         found.append(at)
         np.put_along_axis(rest, at, -np.inf, axis=-1)
-    return np.concatenate(found, axis=-1)
+    return np.concatenate(found, axis=-1) if found else np.zeros((*rows.shape[:-1], 0), dtype=np.intp)

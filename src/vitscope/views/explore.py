@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,11 @@ FILE_WHY = "this is a file: only what it carries can be shown; `vitscope serve` 
 FLOAT16 = "float16: within 0.05 % of each value (below 0.00006: within 0.00000003)"
 """How exact rows from a live host are."""
 
-ROWS, MEANS, POOLED = "rows", "means", "pooled"
-"""How much of a photo a file carries: every row; head means and the rows of named queries; the latter alone."""
+ROWS, MEANS, POOLED, MAPS = "rows", "means", "pooled", "maps"
+"""How much of a photo a file carries: every row; head means and the rows of named queries; the latter alone; nothing but maps."""
+
+CARRY_BYTES = 16_000_000
+"""What the rows of all photos of a file may take, before compression."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,6 @@ class Stored:
     level: str
     named: tuple[str, ...] = ()
     maps: tuple[TokenMap, ...] = ()
-    missing: tuple[str, ...] = field(default=())
 
 
 def source_facts(sample: Sample, placement: Placement, layout: TokenLayout, made: Provenance) -> dict[str, Any]:
@@ -110,12 +112,14 @@ def stored_facts(stored: Stored) -> dict[str, Any]:
 def precision(stored: Stored) -> str:
     """How exact the numbers of a file are and what is not in it, for people."""
     exact = "rows of the pooled query and of named tokens, and the maps: exact (float32)"
+    means = f"head means of every row: {CODED.split('; the')[0]}"
     text = {
         ROWS: f"every row of every head: {CODED}; head means of every row in the same code; {exact}",
-        MEANS: f"head means of every row: {CODED.split('; the')[0]}; {exact}; not carried, too large for a file: patches' rows of single heads",
+        MEANS: f"{means}; {exact}; not carried, too large for a file: patches' rows of single heads",
         POOLED: f"{exact}; not carried, too large for a file: rows of patches",
-    }[stored.level]
-    return "; ".join((text, *stored.missing))
+        MAPS: "the maps: exact (float32); rows of attention: none, see the notes",
+    }
+    return text[stored.level]
 
 
 def map_arrays(maps: Sequence[TokenMap]) -> dict[str, NDArray[np.generic]]:
@@ -160,7 +164,7 @@ def file_catalogue(carried: Sequence[Carried], pictures: Sequence[str]) -> dict[
     }
 
 
-def level_for(sizes: Sequence[tuple[int, int, int]], limit: int) -> str:
+def level_for(sizes: Sequence[tuple[int, int, int]], limit: int = CARRY_BYTES) -> str:
     """How much of every photo a file can carry within a limit.
 
     Args:

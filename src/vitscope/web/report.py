@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vitscope.core.files import write_atomically
 from vitscope.errors import ArgumentError
+from vitscope.views.explore import Carried
 from vitscope.views.plain import percent
 from vitscope.views.scale import share_scales
+from vitscope.views.state import State
 from vitscope.views.view import View
+from vitscope.web.interactive import NOT_BUILT, interactive_part
 from vitscope.web.page import photo_section
 
 TEMPLATES = Path(__file__).parent / "templates"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def render(views: Sequence[View]) -> str:
+def render(views: Sequence[View], carried: Sequence[Carried] = (), state: State | None = None) -> str:
     """The report on these photos as one HTML text; the same views always give the same text.
 
     All maps of one method, over all photos, are drawn on one raw scale.
+
+    Args:
+        views: one for each photo.
+        carried: what the interactive view may show, one for each photo; nothing for a report without it.
+        state: what the interactive view shows first.
 
     Raises:
         ArgumentError: no photo at all.
@@ -33,18 +42,26 @@ def render(views: Sequence[View]) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     photos = [photo_section(view, number) for number, view in enumerate(share_scales(views), start=1)]
-    page = {"title": _title(views), "policy": POLICY, "photos": photos, "css": _asset("report.css"), "js": _asset("report.js")}
+    page: dict[str, Any] = {
+        "title": _title(views),
+        "policy": POLICY,
+        "photos": photos,
+        "css": _asset("report.css"),
+        "js": _asset("report.js"),
+    }
+    page["view"] = interactive_part(carried, state)
+    page["without_view"] = NOT_BUILT if carried and page["view"] is None else ""
     return environment.get_template("report.html").render(page)
 
 
-def write_report(views: Sequence[View], path: str | os.PathLike[str]) -> Path:
+def write_report(views: Sequence[View], path: str | os.PathLike[str], carried: Sequence[Carried] = (), state: State | None = None) -> Path:
     """Write :func:`render`'s text to ``path``, whole or not at all.
 
     Raises:
         ArgumentError: no photo at all.
         OutputError: the file cannot be written.
     """
-    return write_atomically(path, render(views).encode("utf-8"))
+    return write_atomically(path, render(views, carried, state).encode("utf-8"))
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,81 @@
+"""What a file carries for the interactive view: catalogue entries and attention rows of every photo, as much as fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.api.catalogue import entry
+from vitscope.core.maps import TokenMap
+from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, ROWS, Carried, Stored, level_for, map_arrays, stored_facts
+
+if TYPE_CHECKING:
+    from vitscope.trace import Trace
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CARRY_BYTES) -> list[Carried]:
+    """What a file carries of these photos: the same kind of rows for all of them, the best that fits.
+
+    Args:
+        explained: traces with their maps (each over the whole batch).
+        limit: bytes of all photos' rows together, before compression.
+    """
+    photos = [(trace[i], [one[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
+    entries = [entry(trace) for trace, _ in photos]
+    sizes = [(len(e["layers"]), sum(layer["heads"] for layer in e["layers"]), int(e["tokens"]["n"])) for e in entries]
+    level = level_for(sizes, limit)
+    return [_carried(trace, maps, facts, level) for (trace, maps), facts in zip(photos, entries, strict=True)]
+
+
+def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str) -> Carried:
+    level = level if facts["layers"] else MAPS
+    arrays: Arrays = map_arrays(maps)
+    names = () if level in (ROWS, MAPS) else _askable(facts)
+    if level != MAPS:
+        arrays |= _exact_rows(trace, facts, names)
+    if level in (ROWS, MEANS):
+        arrays |= _coded(trace, heads=level == ROWS)
+    return Carried({**facts, "stored": stored_facts(Stored(level, names, tuple(maps)))}, arrays)
+
+
+def _askable(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Named tokens that a query can name."""
+    return tuple(t["id"] for t in facts["tokens"]["named"] if t["kind"] in ("cls", "distill", "register"))
+
+
+def _exact_rows(trace: Trace, facts: dict[str, Any], names: Sequence[str]) -> Arrays:
+    """``pooled`` and ``named/<i>``, float32 ``[M, n]``."""
+    from vitscope.methods.heads import rows_of_heads
+
+    arrays: Arrays = {"pooled": rows_of_heads(trace)[0]} if facts["pooled"] else {}
+    return arrays | {f"named/{i}": rows_of_heads(trace, name)[0] for i, name in enumerate(names)}
+
+
+def _coded(trace: Trace, *, heads: bool) -> Arrays:
+    """Head means of every row, and where asked every head's rows, in one byte a value."""
+    from vitscope.methods.heads import all_rows
+    from vitscope.views.coding import TOP, encode
+
+    n, layers, count = trace.layout.n, len(trace.blocks), sum(call.heads for call in trace.blocks)
+    first = np.cumsum([0, *(call.heads for call in trace.blocks)])
+    means: Arrays = {"means": np.zeros((layers, n, n), np.uint8), "means_max": np.zeros((layers, n), np.float32)}
+    rows: Arrays = {
+        "rows": np.zeros((count, n, n), np.uint8),
+        "rows_max": np.zeros((count, n), np.float32),
+        "rows_top": np.zeros((count, n, min(TOP, n)), np.float32),
+        "rows_top_at": np.zeros((count, n, min(TOP, n)), np.uint16),
+    }
+    for layer, at, values in all_rows(trace):
+        here = slice(at, at + values.shape[1])
+        mean = encode(values.mean(axis=0), top=0)
+        means["means"][layer, here], means["means_max"][layer, here] = mean.codes, mean.largest
+        if heads:
+            own, coded = slice(first[layer], first[layer + 1]), encode(values)
+            rows["rows"][own, here], rows["rows_max"][own, here] = coded.codes, coded.largest
+            rows["rows_top"][own, here], rows["rows_top_at"][own, here] = coded.top, coded.top_at
+    return means | rows if heads else means

@@ -1,0 +1,65 @@
+"""The interactive view inside one file: its built script and style, what it is told, and what it may show, all inlined."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitscope.errors import OutputError
+from vitscope.views.explore import Carried, file_catalogue
+from vitscope.views.state import State
+from vitscope.views.view import pack
+
+STATIC = Path(__file__).parent / "static"
+NOT_BUILT = "The interactive part of this report was not built with this copy of vitscope; the pictures below need no script."
+
+
+def built() -> bool:
+    """Whether the front end is there; it is built with the package, and everything else works without it."""
+    return all((STATIC / name).is_file() for name in ("view.js", "view.css"))
+
+
+def interactive_part(carried: Sequence[Carried], state: State | None = None) -> dict[str, Any] | None:
+    """What the report's template prints for the view; None where there is nothing to carry or nothing built.
+
+    Args:
+        carried: what is carried of each photo, in the order of the report; the photos themselves are taken from the report's elements.
+        state: what the view shows first.
+    """
+    if not carried or not built():
+        return None
+    pictures = [f"#photo-{number}-base" for number in range(1, len(carried) + 1)]
+    return {
+        "css": _safe("view.css", "</style"),
+        "js": _safe("view.js", "</script"),
+        "catalogue": for_script(file_catalogue(carried, pictures)),
+        "state": for_script((state or State()).as_dict()),
+        "blocks": [deflated(pack(one.block())) for one in carried],
+    }
+
+
+def for_script(facts: object) -> str:
+    """JSON that may stand inside a script element: no ``<`` is left in it."""
+    return json.dumps(facts, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def deflated(data: bytes) -> str:
+    """Base64 of raw DEFLATE, as ``DecompressionStream("deflate-raw")`` reads it."""
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return base64.b64encode(squeeze.compress(data) + squeeze.flush()).decode("ascii")
+
+
+def _safe(name: str, ending: str) -> str:
+    """A built file's text, which must not end the element it is put in.
+
+    Raises:
+        OutputError: it would.
+    """
+    text = (STATIC / name).read_text(encoding="utf-8")
+    if ending in text.lower():
+        raise OutputError(f"{ending}> inside it", expected="a front end built for inlining", where=name, todo="build it again")
+    return text
