@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import page
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LAYERS, HEADS, PATCH = 12, 12, 16
 WAYS = ("bare forward", "vitscope", "eager, matrix products")
-BEGIN, END = "<!-- attention: begin -->", "<!-- attention: end -->"
 
 
 def build(size: int, attention: str) -> nn.Module:
@@ -135,8 +136,8 @@ def difference(size: int, folder: Path) -> str:
     return f"{np.abs(a - b).sum() / np.abs(b).sum():.1e}"
 
 
-def run(sizes: list[int], runs: int) -> str:
-    """All measurements, as a Markdown table."""
+def run(sizes: list[int], runs: int) -> list[str]:
+    """All measurements, as the lines of a Markdown table."""
     import tempfile
 
     lines = [
@@ -149,7 +150,7 @@ def run(sizes: list[int], runs: int) -> str:
         for size in sizes:
             lines.append(row_of(size, runs if size <= 1024 else 1, folder))
             print(lines[-1], flush=True)
-    return "\n".join(lines)
+    return lines
 
 
 def row_of(size: int, runs: int, folder: Path) -> str:
@@ -185,17 +186,14 @@ def ratio(above: list[dict[str, float]], below: list[dict[str, float]]) -> str:
     return f"{statistics.median(pairs):.2f}×" if pairs else "–"
 
 
-def write(table: str, out: Path, runs: int) -> None:
-    """Replace the table between the markers of the page, or start the page."""
+def write(table: list[str], out: Path, runs: int) -> None:
+    """Put the rows into the page's table; rows of sizes not measured now stay."""
     import torch
     import transformers
 
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {versions}, fp32, {runs} runs up to 1024 px, one beyond"
-    text = f"{BEGIN}\n{table}\n\nMeasured with `make bench` on {machine}; medians, memory above the loaded model.\n{END}"
-    page = out.read_text() if out.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    before, rest = page.split(BEGIN)
-    out.write_text(before + text + rest.split(END)[1])
+    page.replace(out, "attention", table, f"Measured with `make bench` on {machine}; medians, memory above the loaded model.")
 
 
 def main() -> None:
