@@ -304,12 +304,8 @@ def drawing(scene: Scene) -> None:
     hover(scene, key)
     until(lambda: scene.attribute("data-key") == f"{key[0]},{key[1]}", "the key")
     raw, before = scene.attribute("data-value"), scene.picture()
-    for name, value, back in (
-        ("smooth", "patches", "smooth"),
-        ("palette", "viridis", "magma"),
-        ("norm", "rank", "raw"),
-        ("range", "map", "shared"),
-    ):
+    for name, value in (("smooth", "patches"), ("palette", "viridis"), ("norm", "rank"), ("range", "map")):
+        back = scene.value(name)
         scene.choose(name, value)
         if name != "range":  # one map may be the largest of all, and its range its own
             until(lambda: scene.picture() != before, f"{name} {value} to draw differently")
@@ -396,7 +392,7 @@ def shares(scene: Scene) -> Scene:
     scene.choose("head", "1")
     scene.choose("palette", "viridis")
     scene.choose("smooth", "patches")
-    scene.choose("range", "layer")
+    scene.choose("range", "map")
     fix(scene, cell)
     scene.settled()
     wanted = {
@@ -406,7 +402,7 @@ def shares(scene: Scene) -> Scene:
         "head": "1",
         "palette": "viridis",
         "smooth": False,
-        "range": "layer",
+        "range": "map",
     }
     until(lambda: all(scene.state().get(key) == value for key, value in wanted.items()), f"the state {wanted}, not {scene.state()}")
     state = scene.state()

@@ -21,7 +21,8 @@ pytest.importorskip("starlette", reason="starlette is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from support.served import PNG_1PX, Client, Fake, served
-from vitscope.errors import ArgumentError
+from vitscope.api import serve as job
+from vitscope.errors import ArgumentError, MissingExtra
 from vitscope.web.server import files, run
 from vitscope.web.server.guard import POLICY
 from vitscope.web.server.lanes import Lane
@@ -158,7 +159,7 @@ def test_every_answer_carries_the_headers(page, client):
         assert headers["content-security-policy"] == POLICY
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
-        assert headers["cache-control"] == "no-store"
+        assert headers["cache-control"] == ("no-cache" if "static" in path else "no-store")
         assert not [name for name in headers if name.startswith("access-control")]
         assert "server" not in headers
     assert "'unsafe" not in POLICY
@@ -535,6 +536,22 @@ def test_addresses_that_would_not_be_safe_are_refused():
 def test_small_answers_do_not_wait_for_each_other():
     with run.listening(Settings()) as sock:
         assert sock.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [name for name in sys.modules if name.startswith("vitscope.web.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("vitscope.web.server")
+    with pytest.raises(MissingExtra, match=r"uvicorn is not installed.*vitscope\[serve\]"):
+        job.run(job.Serving((), ("builtin:photos",), {}, {}))
+
+
+def test_one_checkpoint_for_two_models_is_refused():
+    with pytest.raises(ArgumentError, match="--weights for 2 models"):
+        job.explorer_of(job.Serving((), ("a", "b"), {"weights": Path("w")}, {}), Settings(), print)
+    with pytest.raises(ArgumentError, match="twice"):
+        job.explorer_of(job.Serving((), ("a", "a"), {}, {}), Settings(), print)
 
 
 def test_the_console_says_who_can_reach_it(capsys):

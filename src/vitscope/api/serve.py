@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.progress import progress
@@ -35,14 +36,12 @@ class Serving:
 
 def run(serving: Serving) -> None:
     """Serve until Ctrl-C; what is wrong with the address is said before any model is loaded."""
-    server, settings = _server(serving.settings)
-    settings.check()
-    for photo in serving.photos:
-        if not photo.is_file():
-            raise ArgumentError(f"no file {photo}", expected="a photo", where="PHOTO")
-    with progress(quiet=settings.quiet) as tell:
-        explorer = explorer_of(serving, settings, tell)
-    server(explorer, settings)
+    server = _server()
+    settings = server.Settings(**serving.settings)
+    with server.listening(settings) as sock:
+        with progress(quiet=settings.quiet) as tell:
+            explorer = explorer_of(serving, settings, tell)
+        server.serve(explorer, settings, sock)
 
 
 def explorer_of(serving: Serving, settings: Settings, tell: Callable[[str], None]) -> Explorer:
@@ -80,16 +79,17 @@ def _refuse_shared(serving: Serving) -> None:
         raise ArgumentError(f"--{shared[0]} for {len(serving.models)} models", expected="one --model with it")
 
 
-def _server(chosen: dict[str, Any]) -> tuple[Any, Settings]:
-    """The server and its settings.
+def _server() -> ModuleType:
+    """The server's package.
 
     Raises:
         MissingExtra: starlette or uvicorn is not installed.
     """
     try:
-        from vitscope.web.server import Settings, serve
+        from vitscope.web import server
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("starlette", "uvicorn", "h11"):
+        missing = (error.name or "").split(".")[0]
+        if missing not in ("starlette", "uvicorn", "h11"):
             raise
-        raise MissingExtra(error.name.split(".")[0], "serve", purpose="the interactive page") from error
-    return serve, Settings(**chosen)
+        raise MissingExtra(missing, "serve", purpose="the interactive page") from error
+    return server

@@ -68,24 +68,18 @@ class Protocol(H11Protocol):
             self.transport.close()
 
 
-def serve(compute: Compute, settings: Settings) -> None:
-    """Serve the page until Ctrl-C, which ends the process with exit code 130 and one line.
-
-    Raises:
-        ArgumentError: settings that would not be safe; an address that cannot be listened on.
-    """
-    settings.check()
-    with listening(settings) as sock:
-        port = sock.getsockname()[1]
-        site = Site(compute, settings, f"vitscope-{port}")
-        say(settings, port, site.guard.token)
-        if settings.open_browser:
-            opened = f"{_address(settings, port)}?token={site.guard.ticket}"
-            Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
-        try:
-            uvicorn.Server(config(site)).run(sockets=[sock])
-        except KeyboardInterrupt:
-            _leave(site)
+def serve(compute: Compute, settings: Settings, sock: socket.socket) -> None:
+    """Serve the page on a socket (see :func:`listening`) until Ctrl-C, which ends the process with exit code 130 and one line."""
+    port = sock.getsockname()[1]
+    site = Site(compute, settings, f"vitscope-{port}")
+    say(settings, port, site.guard.token)
+    if settings.open_browser:
+        opened = f"{_address(settings, port)}?token={site.guard.ticket}"
+        Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
+    try:
+        uvicorn.Server(config(site)).run(sockets=[sock])
+    except KeyboardInterrupt:
+        _leave(site)
 
 
 def config(site: Site) -> uvicorn.Config:
@@ -107,11 +101,12 @@ def config(site: Site) -> uvicorn.Config:
 
 
 def listening(settings: Settings) -> socket.socket:
-    """A socket that accepts connections already.
+    """A socket that accepts connections already; they wait until :func:`serve` answers them.
 
     Raises:
-        ArgumentError: no such address, or the port is taken.
+        ArgumentError: settings that would not be safe, no such address, or the port is taken.
     """
+    settings.check()
     where = f"--host {settings.host} --port {settings.port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
