@@ -44,9 +44,11 @@ export default defineConfig(({ mode }) => {
       outDir: here("../src/vitscope/web/static"),
       emptyOutDir: false,
       target: "es2022",
+      cssTarget: ["chrome123", "edge123", "firefox121", "safari17.5"], // light-dark() stays as it is
       minify: true,
       reportCompressedSize: false,
       cssCodeSplit: false,
+      rolldownOptions: { output: { minify: true } },
       lib: {
         entry: here(page ? "src/entry-page.ts" : "src/entry-widget.ts"),
         formats: [page ? "iife" : "es"],

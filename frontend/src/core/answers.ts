@@ -10,6 +10,7 @@ export interface Rows {
   /** False: one row a layer, the mean over its heads. */
   heads: boolean;
   precision: string;
+  notes: string[];
 }
 
 export interface Progress {
@@ -45,17 +46,23 @@ export interface LinksAnswer {
   total: number;
 }
 
+/** A block that says what went wrong after the first part was sent is that error. */
+function whole(block: Block): Block {
+  if (typeof block.meta.error === "string") throw new ViewError(block.meta.error);
+  return block;
+}
+
 export function rowsOf(block: Block, precision: string): Rows {
-  const values = arrayOf(block, "rows", Float32Array);
+  const values = arrayOf(whole(block), "rows", Float32Array);
   const [count, n] = block.arrays.rows!.shape;
   if (count === undefined || n === undefined) throw new ViewError("rows without two axes");
-  return { values, n, count, heads: true, precision: String(block.meta.precision ?? precision) };
+  return { values, n, count, heads: true, precision: String(block.meta.precision ?? precision), notes: (block.meta.notes ?? []) as string[] };
 }
 
 export function mapOf(block: Block, precision: string): MapAnswer {
   const meta = block.meta as Partial<Omit<MapAnswer, "values" | "error">>;
   return {
-    values: arrayOf(block, "values", Float32Array),
+    values: arrayOf(whole(block), "values", Float32Array),
     error: "error" in block.arrays ? arrayOf(block, "error", Float32Array) : null,
     method: meta.method ?? "",
     title: meta.title ?? meta.method ?? "",
@@ -73,7 +80,7 @@ export function mapOf(block: Block, precision: string): MapAnswer {
 
 export function linksOf(block: Block): LinksAnswer {
   return {
-    queries: arrayOf(block, "queries", Int32Array),
+    queries: arrayOf(whole(block), "queries", Int32Array),
     keys: arrayOf(block, "keys", Int32Array),
     weights: arrayOf(block, "weights", Float32Array),
     leftOut: Number(block.meta.left_out ?? 0),

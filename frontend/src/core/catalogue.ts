@@ -83,6 +83,8 @@ export interface Capabilities {
   upload: boolean;
   why: string;
   precision: string;
+  /** Photos below a folder that the server was given can be opened. */
+  files?: boolean;
   limits?: { upload_bytes: number; pixels: number } | null;
 }
 

@@ -6,7 +6,7 @@ import { Cache } from "./cache";
 import { isAbort } from "./errors";
 import type { Host } from "./host";
 
-const MOST_BYTES = 96e6;
+const MOST_BYTES = 128e6;
 const AHEAD = 3;
 
 export class RowStore {

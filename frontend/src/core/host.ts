@@ -23,6 +23,11 @@ export interface LinksRequest {
   links: Links;
 }
 
+export interface HostFile {
+  root: string;
+  path: string;
+}
+
 export interface Uploaded {
   source: number;
   catalogue: Catalogue;
@@ -36,6 +41,9 @@ export interface Host {
   map(request: MapRequest, signal: AbortSignal): AsyncIterable<MapAnswer>;
   links(request: LinksRequest, signal: AbortSignal): Promise<LinksAnswer>;
   upload(file: File, model: string, signal: AbortSignal): Promise<Uploaded>;
+  /** Photos that the host itself can open, and one of them opened. */
+  files(signal: AbortSignal): Promise<HostFile[]>;
+  open(file: HostFile, model: string, signal: AbortSignal): Promise<Uploaded>;
   /** The state to begin with: from the address, the file or the notebook; null where there is none. */
   firstState(): State | null;
   setState(state: State): void;

@@ -47,7 +47,7 @@ export const DEFAULTS: Readonly<State> = Object.freeze({
   residual: 0.5,
   discard: 0,
   norm: "raw",
-  range: "shared",
+  range: "layer",
   palette: "magma",
   overlay: 0.7,
   smooth: true,

@@ -24,14 +24,14 @@ export function storedRows(source: Source, block: Block, query: string): Rows {
   const refused = refusedQuery(source, query);
   if (refused) throw new ViewError(refused);
   const count = stackOf(source).count;
-  if (query === "pooled") return { values: arrayOf(block, "pooled", Float32Array), n, count, heads: true, precision: "float32, exact" };
+  if (query === "pooled") return { values: arrayOf(block, "pooled", Float32Array), n, count, heads: true, precision: "float32, exact", notes: [] };
   const named = stored.named?.indexOf(query) ?? -1;
-  if (named >= 0) return { values: arrayOf(block, `named/${named}`, Float32Array), n, count, heads: true, precision: "float32, exact" };
+  if (named >= 0) return { values: arrayOf(block, `named/${named}`, Float32Array), n, count, heads: true, precision: "float32, exact", notes: [] };
   const token = tokenOf(source, query)!;
-  if (!stored.rows) return { values: meanRows(source, block, token), n, count: source.layers.length, heads: false, precision: stored.precision };
+  if (!stored.rows) return { values: meanRows(source, block, token), n, count: source.layers.length, heads: false, precision: stored.precision, notes: ["head means: rows of single heads are not carried for this query"] };
   const values = new Float32Array(count * n);
   for (let m = 0; m < count; m++) storedRow(block, n, m, token, values.subarray(m * n, (m + 1) * n));
-  return { values, n, count, heads: true, precision: stored.precision };
+  return { values, n, count, heads: true, precision: stored.precision, notes: [] };
 }
 
 /** One row of one head: decoded, with the exact values where they are carried. */

@@ -89,6 +89,8 @@ export function notebookHost(model: AnyModel<Traits>): Host {
       const { source, catalogue } = meta as unknown as { source: number; catalogue: unknown };
       return { source, catalogue: (known = checkCatalogue(catalogue)) };
     },
+    files: async () => [],
+    open: async () => Promise.reject(new ViewError("this host opens no files")),
     firstState: () => {
       const state = model.get("state");
       return state && Object.keys(state).length ? stateOf(state) : null;

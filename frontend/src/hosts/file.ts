@@ -55,6 +55,8 @@ export function fileHost(element: HTMLElement, only: number | null): Host {
       return storedLinks(source, block, request);
     },
     upload: async () => Promise.reject(new ViewError(known?.capabilities.why ?? "this is a file")),
+    files: async () => [],
+    open: async () => Promise.reject(new ViewError("this host opens no files")),
     firstState: () => {
       const inAddress = address.first();
       if (inAddress) return inAddress;

@@ -3,7 +3,7 @@ import { framed, linksOf, mapOf, rowsOf } from "../core/answers";
 import { unpack, type Block } from "../core/block";
 import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { ViewError, oneLine } from "../core/errors";
-import type { Host, LinksRequest, MapRequest } from "../core/host";
+import type { Host, HostFile, LinksRequest, MapRequest, Uploaded } from "../core/host";
 import { addressState } from "./address";
 
 export function httpHost(): Host {
@@ -20,6 +20,11 @@ export function httpHost(): Host {
     throw new ViewError(`${op}: the server sent nothing`);
   };
 
+  const added = async (response: Response): Promise<Uploaded> => {
+    const { source, catalogue } = (await response.json()) as { source: number; catalogue: unknown };
+    return { source, catalogue: took(catalogue) };
+  };
+
   return {
     kind: "page",
     catalogue: async (signal) => took(await (await answer("catalogue", {}, { signal })).json()),
@@ -30,10 +35,10 @@ export function httpHost(): Host {
     links: async ({ source, layer, head, links }: LinksRequest, signal) =>
       linksOf(await first("links", { source, layer, head, ...(links.by === "top" ? { k: links.k } : { above: links.above }) }, signal)),
     upload: async (file, model, signal) => {
-      const response = await answer("upload", { name: file.name, model }, { method: "POST", body: file, signal });
-      const { source, catalogue } = (await response.json()) as { source: number; catalogue: unknown };
-      return { source, catalogue: took(catalogue) };
+      return added(await answer("upload", { name: file.name, model }, { method: "POST", body: file, signal }));
     },
+    files: async (signal) => ((await (await answer("files", {}, { signal })).json()) as { files: HostFile[] }).files,
+    open: async ({ root, path }, model, signal) => added(await answer("open", { root, path, model }, { method: "POST", signal })),
     firstState: address.first,
     setState: address.set,
     onState: address.listen,

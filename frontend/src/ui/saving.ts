@@ -53,7 +53,7 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
     add(parts.b, session.b, `B · ${words("b")}`, session.limits.b, unit(session.b.map?.unit ?? ""), null);
     if (difference && typeof difference !== "string") add(parts.difference, session.a, "A − B", difference.limits, `${unit(session.a.map?.unit ?? "")}, difference`, null);
   }
-  if (parts.small && session.small && state.range === "shared") {
+  if (parts.small && session.small) {
     const limits = session.small.limits[0]!;
     const height = panels[0]?.height ?? WIDTH;
     const width = (height * parts.small.width) / parts.small.height;
@@ -64,7 +64,7 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
       layers: [{ source: parts.small, opacity: 1, sharp: true }],
       boxes: [],
       links: [],
-      bar: { limits, colours: coloursOf(limits, state.palette), unit: unit("attention weight") },
+      bar: state.range === "shared" ? { limits, colours: coloursOf(limits, state.palette), unit: unit("attention weight") } : null,
     });
   }
   return { title: source!.photo, lines: [`${source!.model}${source!.weights ? `, weights ${source!.weights}` : ""}`, `values ${state.norm}, colour range ${state.range}`], panels };

@@ -8,7 +8,7 @@ import { isAbort, oneLine } from "../core/errors";
 import { RowStore } from "../core/fetching";
 import { headRow } from "../core/fuse";
 import { cellAcross, sameGrid } from "../core/geometry";
-import type { Host, MapRequest } from "../core/host";
+import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
 import { normalised } from "../core/normalise";
 import { DEFAULTS, fitted, layerOf, otherOf, type State } from "../core/state";
 import { smallValues, type SmallValues } from "../draw/small";
@@ -163,7 +163,7 @@ function attentionMap(source: Source, rows: Rows, head: string, values: Float32A
     title: method?.title ?? "Attention",
     unit: head === "max" || head === "min" ? `attention weight (${head} over heads)` : "attention weight (row sums to 1)",
     signed: false,
-    notes: rows.heads ? [] : ["head means: rows of single heads are not carried for this query"],
+    notes: rows.notes,
     target: "",
     against: "",
     hidden,
@@ -270,7 +270,7 @@ export class Session {
       this.ending.push(this.host.onState((state) => this.take(state), (error) => this.fail(error)));
       this.ending.push(this.host.onCatalogue((changed) => {
         this.open(changed);
-        this.take(this.state);
+        this.change(this.fit(this.state), { quiet: true });
       }));
     } catch (error) {
       if (!isAbort(error)) this.fail(error);
@@ -410,15 +410,25 @@ export class Session {
     this.change({ fixed: false });
   }
 
+  /** Takes in one photo more and shows it. */
   async upload(file: File, model: string): Promise<void> {
     const { capabilities } = this.catalogue!;
     if (!capabilities.upload) return this.fail(new Error(capabilities.why));
     const most = capabilities.limits?.upload_bytes;
     if (most && file.size > most) return this.fail(new Error(`${file.name}: ${file.size} bytes; this page takes up to ${most}`));
+    await this.show(file.name, this.host.upload(file, model, new AbortController().signal));
+  }
+
+  /** Opens a photo that lies where the host can read it. */
+  async openFile(file: HostFile, model: string): Promise<void> {
+    await this.show(file.path, this.host.open(file, model, new AbortController().signal));
+  }
+
+  private async show(name: string, coming: Promise<Uploaded>): Promise<void> {
     this.working++;
-    this.say(`${file.name}: on its way through the model …`);
+    this.say(`${name}: on its way through the model …`);
     try {
-      const { source, catalogue } = await this.host.upload(file, model, new AbortController().signal);
+      const { source, catalogue } = await coming;
       this.open(catalogue);
       this.say("");
       this.change(this.fit({ ...this.state, source, query: "pooled", fixed: false, target: null, against: null, compare: null }));
