@@ -5,6 +5,8 @@ A host's test makes a :class:`Scene` and calls the functions here. Nothing is wa
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 import time
 from collections.abc import Callable
@@ -42,6 +44,30 @@ VIOLATIONS = """async (root) => {
 FOCUSED = "(root) => (root.getRootNode().activeElement ?? document.activeElement)?.dataset?.testid ?? ''"
 
 
+class Truth:
+    """Python's attention weights of one photo, a row at a time, kept."""
+
+    def __init__(self, trace: Any) -> None:
+        self.trace = trace
+        self._known: dict[tuple[int, int, tuple[int, int]], Any] = {}
+
+    def _row(self, layer: int, head: int, query: tuple[int, int]) -> Any:
+        import vitscope as vs
+
+        at = (layer, head, query)
+        if at not in self._known:
+            self._known[at] = vs.attention(self.trace, layer=layer, head=head, query=query)
+        return self._known[at]
+
+    def __call__(self, layer: int, head: int, query: tuple[int, int], key: tuple[int, int]) -> float:
+        """The weight a query gives to a key, both patches as (row, column)."""
+        return float(self._row(layer, head, query).grid[key])
+
+    def largest(self, layer: int, head: int, query: tuple[int, int]) -> float:
+        """The largest weight of the whole row, patches and other tokens."""
+        return float(self._row(layer, head, query).tokens.max())
+
+
 @dataclass
 class Scene:
     """The view in one host.
@@ -50,8 +76,8 @@ class Scene:
         page: the Playwright page, for pointer and keyboard.
         root: a locator of the view's root element (through a frame, where the host has one).
         source: the catalogue's entry of the photo shown.
-        truth: Python's value at (layer, head, query cell, key cell), float.
-        within: how far from a true value the shown one may be, by the host's stated precision.
+        truth: Python's values.
+        within: how far a shown value may be from a true one by the host's stated precision: (true value, largest of its row).
         live: whether anything can be computed on demand.
         state: the state as the host keeps it (address, widget trait).
         reopened: the view opened anew in this host from such a state.
@@ -61,7 +87,7 @@ class Scene:
     page: Any
     root: Any
     source: dict[str, Any]
-    truth: Callable[[int, int, tuple[int, int], tuple[int, int]], float]
+    truth: Truth
     within: Callable[[float, float], float]
     live: bool
     state: Callable[[], dict[str, Any]]
@@ -131,6 +157,18 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:g} s for {what}")
         time.sleep(0.02)
+
+
+def state_in(address: str) -> dict[str, Any]:
+    """The state in a page's address, ``#s=`` and base64url JSON."""
+    code = address.partition("#s=")[2]
+    return dict(json.loads(base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)))) if code else {}
+
+
+def link(address: str, state: dict[str, Any]) -> str:
+    """The same page's address with another state."""
+    code = base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
+    return f"{address.partition('#')[0]}#s={code}"
 
 
 # where things are on the screen
@@ -232,7 +270,7 @@ def points(scene: Scene, how_many: int = 5) -> None:
     heads = scene.source["layers"][-1]["heads"]
     mean = sum(scene.truth(last[0], h, cell, cell) for h in range(heads)) / heads
     shown = read(scene, cell, cell, *last)
-    largest = max(scene.truth(last[0], h, cell, key) for h in range(heads) for key in cells)
+    largest = max(scene.truth.largest(last[0], h, cell) for h in range(heads))
     assert abs(shown - mean) <= scene.within(mean, largest), (shown, mean)
 
 
@@ -463,8 +501,7 @@ def reads(scene: Scene, how_many: int = 200, seed: int = 0) -> float:
             key = draw.choice([(r, c) for r in range(scene.grid[0]) for c in range(scene.grid[1])])
             hover_small(scene, layer, head, key)
         shown, true = read(scene, query, key, layer, head), scene.truth(layer, head, query, key)
-        peak = max(scene.truth(layer, head, query, cell) for cell in cells)
-        assert abs(shown - true) <= scene.within(true, peak), (layer, head, query, key, shown, true)
+        assert abs(shown - true) <= scene.within(true, scene.truth.largest(layer, head, query)), (layer, head, query, key, shown, true)
         largest = max(largest, abs(shown - true))
     return largest
 

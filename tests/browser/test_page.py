@@ -1,7 +1,5 @@
 """The local page in a real Chromium: `vitscope serve` as people start it, the shared scenario, and nothing asked of anybody else."""
 
-import base64
-import json
 import os
 import signal
 import subprocess
@@ -38,20 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def truth(folder):
-    return Truth(vs.load("builtin:photos").trace(folder / "wide.png"))
-
-
-class Truth:
-    """Python's attention weights on the patch grid."""
-
-    def __init__(self, trace):
-        self.trace, self.known = trace, {}
-
-    def __call__(self, layer, head, query, key):
-        at = (layer, head, query)
-        if at not in self.known:
-            self.known[at] = vs.attention(self.trace, layer=layer, head=head, query=query).grid
-        return float(self.known[at][key])
+    return scenario.Truth(vs.load("builtin:photos").trace(folder / "wide.png"))
 
 
 @contextmanager
@@ -102,12 +87,6 @@ def context(running):
     context.close()
 
 
-def state_in(url):
-    """The state in an address."""
-    code = url.partition("#s=")[2]
-    return json.loads(base64.urlsafe_b64decode(code + "=" * (-len(code) % 4))) if code else {}
-
-
 def opened(context, url, catalogue, truth):
     page, seen = context.new_page(), Seen()
     seen.watch(page)
@@ -119,17 +98,12 @@ def opened(context, url, catalogue, truth):
         truth=truth,
         within=lambda value, peak: max(0.0005 * value, 3e-8),
         live=True,
-        state=lambda: state_in(page.evaluate("location.href")),  # page.url is only as new as the last event heard
-        reopened=lambda state: opened(context, link(page.evaluate("location.href"), state), catalogue, truth),
+        state=lambda: scenario.state_in(page.evaluate("location.href")),  # page.url is only as new as the last event heard
+        reopened=lambda state: opened(context, scenario.link(page.evaluate("location.href"), state), catalogue, truth),
         messages=seen.messages,
     )
     scene.requests = seen.requests
     return scene
-
-
-def link(url, state):
-    code = base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
-    return f"{url.partition('#')[0]}#s={code}"
 
 
 @pytest.fixture
