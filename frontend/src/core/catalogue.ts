@@ -126,6 +126,17 @@ export function stackOf(source: Source): Stack {
   return { first, heads, count, widest: Math.max(1, ...heads) };
 }
 
+/** Kinds of tokens for people, as `views/words.py` has them. */
+export const KIND_WORDS: Record<string, string> = {
+  cls: "CLS",
+  register: "registers",
+  distill: "distillation token",
+  text: "text tokens",
+  query: "query tokens",
+  pad: "pad tokens",
+  padding: "padded patches",
+};
+
 export type Cell = [number, number];
 
 /** The grid cell of a query "row,column"; null for the named ones. */

@@ -21,6 +21,7 @@ export function paintLarge(grid: Float32Array, frame: Frame, limits: Limits, col
     return out;
   }
   const { rows, columns, width } = plan;
-  paint(values, limits, lut, out, whole, (i) => Number.isNaN(values[i]) && rows.covered[Math.floor(i / width)] === 1 && columns.covered[i % width] === 1);
+  const hole = (v: number, i: number) => v !== v && rows.covered[Math.floor(i / width)] === 1 && columns.covered[i % width] === 1;
+  paint(values, limits, lut, out, whole, Uint8Array.from(values, (v, i) => (hole(v, i) ? 1 : 0)));
   return out;
 }

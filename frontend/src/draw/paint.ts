@@ -1,6 +1,6 @@
 /* From raw values to pixels, by the rules of `views/paint.py`: undefined is hatched grey, values beyond the colour bar are hatched over
    its end colour, what the model never saw stays transparent. */
-import { LEVELS, rint, table, type Limits } from "../core/colour";
+import { LEVELS, table, type Limits } from "../core/colour";
 
 export const UNSEEN = LEVELS;
 export const GREY = LEVELS + 1;
@@ -40,23 +40,29 @@ export interface Tile {
   height: number;
 }
 
+/** Adding and taking away this number rounds a small double half to even, as numpy does. */
+const ROUND = 1.5 * 2 ** 52;
+
 /** Paints `[h·w]` values as one tile of a picture. `undefined_` marks cells where a value should be and is not; NaN elsewhere is transparent. */
-export function paint(values: ArrayLike<number>, limits: Limits, colours: Uint32Array, into: Picture, tile: Tile, undefined_?: (i: number) => boolean): void {
+export function paint(values: Float32Array, limits: Limits, colours: Uint32Array, into: Picture, tile: Tile, undefined_: Uint8Array | null = null): void {
   const { low, high } = limits;
-  const scale = (LEVELS - 1) / (high - low);
-  const slack = 1e-6 * (high - low);
+  const range = high - low;
+  const last = LEVELS - 1;
+  const slack = 1e-6 * range;
+  const [above, below] = [high + slack, low - slack];
   const { pixels, width } = into;
   for (let y = 0, i = 0; y < tile.height; y++) {
     let at = (tile.y + y) * width + tile.x;
     for (let x = 0; x < tile.width; x++, i++, at++) {
       const v = values[i]!;
-      const striped = (x + y) % STRIPE < STRIPE / 2;
-      if (undefined_?.(i)) pixels[at] = colours[striped ? GREY_STRIPE : GREY]!;
-      else if (v !== v) pixels[at] = colours[UNSEEN]!;
-      else if (v > high + slack || v < low - slack) pixels[at] = colours[striped ? CLIPPED_STRIPE : v > high ? LEVELS - 1 : 0]!;
-      else {
-        const step = rint((v - low) * scale);
-        pixels[at] = colours[step < 0 ? 0 : step > LEVELS - 1 ? LEVELS - 1 : step]!;
+      if (v <= above && v >= below && (undefined_ === null || undefined_[i] === 0)) {
+        const step = ((v - low) / range) * last + ROUND - ROUND;
+        pixels[at] = colours[step < 0 ? 0 : step > last ? last : step]!;
+      } else {
+        const striped = (x + y) % STRIPE < STRIPE / 2;
+        if (undefined_ !== null && undefined_[i] === 1) pixels[at] = colours[striped ? GREY_STRIPE : GREY]!;
+        else if (v !== v) pixels[at] = colours[UNSEEN]!;
+        else pixels[at] = colours[striped ? CLIPPED_STRIPE : v > high ? last : 0]!;
       }
     }
   }

@@ -111,7 +111,14 @@ export function paintSmall(source: Source, values: SmallValues, at: SmallLayout,
   values.grids.forEach((grid, m) => {
     const limits = values.limits[m]!;
     const lut = palette(isSigned(limits) ? SIGNED : colours);
-    paint(grid, limits, lut, out, tileOf(at, values.layerOfMap[m]!, values.headOfMap[m]!), padded ? (i) => padded[i] === 1 || Number.isNaN(grid[i]) : (i) => grid[i] !== grid[i]);
+    paint(grid, limits, lut, out, tileOf(at, values.layerOfMap[m]!, values.headOfMap[m]!), undefinedIn(grid, padded));
   });
   return out;
+}
+
+/** Cells that show nothing: all padding, or without a value; null where there are none. */
+function undefinedIn(grid: Float32Array, padded: Uint8Array | null): Uint8Array | null {
+  let hole = false;
+  for (let i = 0; i < grid.length && !hole; i++) hole = grid[i] !== grid[i];
+  return hole ? Uint8Array.from(grid, (v, i) => (v !== v || padded?.[i] === 1 ? 1 : 0)) : padded;
 }
