@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         report,
         rollout,
         save,
+        view,
     )
     from vitscope.core.layout import TokenLayout
     from vitscope.core.maps import TokenMap
@@ -58,6 +59,7 @@ _HOMES = {
             "report",
             "rollout",
             "save",
+            "view",
         ),
         "vitscope.api",
     ),
@@ -94,6 +96,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "view",
 ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vitscope.api.explanation import Explanation, explain
+from vitscope.api.notebook import view
 from vitscope.api.views import same_run
 from vitscope.api.write import figure, report, save
 
@@ -35,6 +36,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "view",
 ]
 
 
