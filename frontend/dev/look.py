@@ -11,12 +11,33 @@ BASE = "http://127.0.0.1:8199"
 AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 
 
+QUERY_READ = "(({ query, key }) => query === key)(document.querySelector('[data-testid=reading]').dataset)"
+VIOLATIONS = """axe.run(document, { resultTypes: ["violations"] }).then((found) => found.violations
+  .filter((v) => ["serious", "critical"].includes(v.impact))
+  .map((v) => `${v.id} ${v.impact} ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`))"""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def say(*words: object) -> None:
+    """A line for who looks."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+
+
+def heard(page: Page) -> Page:
+    """The page, whose complaints are said."""
+    page.on("console", lambda m: say("console", m.type, m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: say("page error", error))
+    return page
+
+
 def ready(page: Page) -> None:
+    """Wait until the small maps are drawn."""
     page.wait_for_selector("[data-testid=small-maps] canvas")
     page.wait_for_timeout(400)
 
 
 def timing(page: Page, name: str) -> None:
+    """Say how long a redraw takes with every row in hand."""
     page.goto(f"{BASE}/{name}/")
     ready(page)
     page.evaluate("window.times = []; addEventListener('vitscope:drawn', (e) => times.push(e.detail.ms))")
@@ -27,40 +48,55 @@ def timing(page: Page, name: str) -> None:
         for i in range(40):
             page.mouse.move(box["x"] + box["width"] * (0.3 + 0.4 * (i % 10) / 10), box["y"] + box["height"] * (0.2 + 0.6 * (i // 10) / 4))
             page.wait_for_timeout(60)
-            for _ in range(40 if lap == 0 else 0):  # every row in hand before it is timed
-                if page.evaluate("document.querySelector('[data-testid=reading]').dataset.query == document.querySelector('[data-testid=reading]').dataset.key"):
+            for _ in range(40 if lap == 0 else 0):
+                if page.evaluate(QUERY_READ):
                     break
                 page.wait_for_timeout(100)
     times = sorted(page.evaluate("times"))
-    print(name, "draws", len(times), "median ms", round(times[len(times) // 2], 2), "p90", round(times[int(len(times) * 0.9)], 2))
+    say(name, "draws", len(times), "median ms", round(times[len(times) // 2], 2), "p90", round(times[int(len(times) * 0.9)], 2))
+
+
+def looks(page: Page, name: str, out: Path) -> None:
+    """Screenshots of one page: pointed at, compared with links, and what axe finds in each."""
+    page.goto(f"{BASE}/{name}")
+    ready(page)
+    photo = page.locator("[data-testid=photo]")
+    photo.click(position={"x": 150, "y": 120})
+    photo.hover(position={"x": 180, "y": 100})
+    page.wait_for_timeout(300)
+    shoot(page, out)
+    page.keyboard.press("l")
+    if page.locator(".vv-settings > summary").is_visible():
+        page.locator(".vv-settings > summary").click()
+    page.locator("[data-testid=compare]").select_option("layer")
+    page.wait_for_timeout(1500)
+    shoot(page, out.with_stem(out.stem + "-compared"))
+
+
+def shoot(page: Page, out: Path) -> None:
+    """One screenshot, and what axe says of it."""
+    page.screenshot(path=out, full_page=True)
+    page.evaluate(AXE.read_text())
+    for line in page.evaluate(VIOLATIONS):
+        say("axe", out.stem, line)
 
 
 def main(out: Path) -> None:
+    """Look at every page in every size and colour scheme."""
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         for width, height in ((390, 844), (1280, 900), (2560, 1440)):
             for scheme in ("light", "dark"):
-                context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=2 if width == 390 else 1, bypass_csp=True)
-                page = context.new_page()
-                page.on("console", lambda m: print("console", m.type, m.text) if m.type in ("error", "warning") else None)
-                page.on("pageerror", lambda e: print("pageerror", e))
-                for name in ("b16", "l14", "wide"):
-                    page.goto(f"{BASE}/{name}/")
-                    ready(page)
-                    page.locator("[data-testid=photo]").hover(position={"x": 150, "y": 120})
-                    page.locator("[data-testid=photo]").click(position={"x": 150, "y": 120})
-                    page.locator("[data-testid=photo]").hover(position={"x": 180, "y": 100})
-                    page.wait_for_timeout(200)
-                    page.screenshot(path=out / f"{name}-{width}-{scheme}.png", full_page=True)
-                    page.evaluate(AXE.read_text())
-                    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ' ' + v.impact + ' ' + v.nodes.map(n => n.target.join(' ') + ' :: ' + (n.any[0]||{}).message).slice(0, 4).join(' | ')))")
-                    for line in found:
-                        print("axe", name, width, scheme, line)
+                density = 2 if width == 390 else 1
+                size = {"width": width, "height": height}
+                context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=density, bypass_csp=True)
+                page = heard(context.new_page())
+                for name in ("b16/", "l14/", "wide/", "b16/file.html"):
+                    looks(page, name, out / f"{name.replace('/', '-').replace('.html', '').strip('-')}-{width}-{scheme}.png")
                 context.close()
         if "--speed" in sys.argv:
-            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            page.on("console", lambda m: print("console", m.type, m.text) if m.type in ("error", "warning") else None)
+            page = heard(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
             timing(page, "b16")
             timing(page, "l14")
         browser.close()

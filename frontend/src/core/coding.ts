@@ -25,11 +25,14 @@ export function fromHalf(bits: Uint16Array): Float32Array {
   return out;
 }
 
-const squares = Float64Array.from({ length: 256 }, (_, u) => (u / 255) ** 2);
+const shares = Float32Array.from({ length: 256 }, (_, u) => u / 255);
 
-/** One coded row: `value = max · (u / 255)²`. */
+/** One coded row: `value = max · (u / 255)²`, in float32 as Python has it. */
 export function fromRoots(code: Uint8Array, max: number, out: Float32Array, at = 0): void {
-  for (let i = 0; i < code.length; i++) out[at + i] = max * squares[code[i]!]!;
+  for (let i = 0; i < code.length; i++) {
+    const share = shares[code[i]!]!;
+    out[at + i] = Math.fround(max * share) * share;
+  }
 }
 
 /** The code of one value: `round(255 · √(value / max))`; 0 where the row's largest value is 0. */
