@@ -67,6 +67,12 @@ def explain(
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
+    state: Annotated[
+        str,
+        typer.Option(
+            "--state", help="Redraw what the interactive view shows: its state as JSON or a file; FILE.png, FILE.svg.", metavar="JSON|FILE"
+        ),
+    ] = "",
     out: Out = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -81,7 +87,7 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
-    run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet))
+    run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet, state))
 
 
 @app.command()

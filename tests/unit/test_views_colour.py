@@ -82,6 +82,6 @@ def test_a_scale_without_values_is_still_a_scale(values):
 
 
 def test_unknown_colours_are_refused():
-    with pytest.raises(ArgumentError, match="unknown colours 'jet'; expected magma, viridis, tideline"):
+    with pytest.raises(ArgumentError, match="unknown colours 'jet'; expected magma, viridis, grey, tideline"):
         table("jet")
     assert SEQUENTIAL in TABLES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
 from vitscope.api.notebook import view
 from vitscope.api.views import same_run
@@ -38,6 +39,8 @@ __all__ = [
     "save",
     "view",
 ]
+
+show_maps()
 
 
 def load(ref: str | Path | nn.Module, **given: Any) -> LoadedModel:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from vitscope.api.explanation import Explanation, Options, explain
+from vitscope.api.explanation import Explanation, Options, Tell, explain
 from vitscope.api.progress import progress
 from vitscope.core.files import write_atomically
 from vitscope.errors import ArgumentError, MissingExtra, OutputError
@@ -21,6 +21,7 @@ from vitscope.errors import ArgumentError, MissingExtra, OutputError
 if TYPE_CHECKING:
     from vitscope.core.sample import Sample
     from vitscope.models.loaded import LoadedModel
+    from vitscope.views.state import State
 
 #: Said after the demonstration: the small built-in model need not be right about it.
 DEMO_WORDS = (
@@ -40,6 +41,7 @@ class Job:
         given: what :func:`vitscope.load` takes besides the reference.
         methods: public names; empty for the defaults (for one NPZ: relevance, or rollout for a model without class scores).
         out: where to write; None: beside where the command runs, named after the first photo.
+        state: what the interactive view shows, as JSON text or the name of a file with it; "" for none.
     """
 
     photos: tuple[Path, ...]
@@ -50,6 +52,7 @@ class Job:
     out: Path | None
     threads: int | None
     quiet: bool
+    state: str = ""
 
 
 def run(job: Job) -> list[Path]:
@@ -57,20 +60,65 @@ def run(job: Job) -> list[Path]:
     out = job.out or Path(f"{job.photos[0].stem or 'photo'}.vitscope.html")
     check_output(out)
     _check_choice(job, out)
+    state = _state(job, out)
     with progress(quiet=job.quiet) as tell:
         tell("reading photos")
         samples = _read(job.photos)
         model = _load(job.model, job.given, job.threads, tell)
+        if state is not None and _kind(out) != ".html":
+            return _draw_state(samples, model, state, out, tell, quiet=job.quiet)
         methods = job.methods or (_one_method(model) if _kind(out) == ".npz" else ())
         done = [
             explain(samples[at : at + BATCH], model, methods, job.options, tell=_telling(tell, at, len(samples)))
             for at in range(0, len(samples), BATCH)
         ]
         tell("writing")
-        written = write(done, out)
+        written = write(done, out, state)
     if not job.quiet:
         _say_answers(done)
         sys.stdout.write("".join(f"{path}\n" for path in written))
+    return written
+
+
+def _state(job: Job, out: Path) -> State | None:
+    """The state asked for, or None.
+
+    Raises:
+        ArgumentError: not a state, one for an output that shows none, or settings beside it that it has itself.
+    """
+    from vitscope.api.write import state_of
+
+    if not job.state:
+        if _kind(out) == ".svg":
+            raise ArgumentError(f"--out {out}", expected=".svg with --state", todo="give .png or .html, or a state")
+        return None
+    if _kind(out) not in (".png", ".svg", ".html"):
+        raise ArgumentError(f"--state for --out {out}", expected="a name ending in .png, .svg or .html")
+    chosen = [*job.options.chosen, *(name for name in ("target", "against") if getattr(job.options, name) is not None)]
+    if _kind(out) != ".html" and (job.methods or chosen or job.options.check):
+        names = ", ".join(
+            f"--{name}" for name in [*(["method"] if job.methods else []), *chosen, *(["check"] if job.options.check else [])]
+        )
+        raise ArgumentError(f"--state with {names}", expected="the state alone: it says all of that", todo="leave them out")
+    text = job.state.strip()
+    if not text.startswith("{"):
+        path = Path(text)
+        if not path.is_file():
+            raise ArgumentError(f"--state {text!r}", expected='JSON text such as {"query": "3,4"}, or a file with it')
+        text = path.read_text(encoding="utf-8", errors="replace")
+    return state_of(text)
+
+
+def _draw_state(samples: Sequence[Sample], model: LoadedModel, state: State, out: Path, tell: Tell, *, quiet: bool) -> list[Path]:
+    """One figure of what the interactive view shows of these photos, its sources in this order."""
+    from vitscope.api.write import figure
+
+    tell("one pass through the model")
+    traces = [model.trace(samples[at : at + BATCH]) for at in range(0, len(samples), BATCH)]
+    tell("drawing")
+    written = [figure(traces, state=state, path=out)]
+    if not quiet:
+        sys.stdout.write(f"{written[0]}\n")
     return written
 
 
@@ -140,8 +188,8 @@ def check_folder(folder: Path) -> None:
         raise ArgumentError(f"folder {folder} is not writable ({why})", where="--out", todo="choose another folder") from error
 
 
-def write(done: Sequence[Explanation], out: Path) -> list[Path]:
-    """Write what ``out`` asks for; after an error no file of this call is left."""
+def write(done: Sequence[Explanation], out: Path, state: State | None = None) -> list[Path]:
+    """Write what ``out`` asks for; after an error no file of this call is left. ``state``: what a report's interactive view shows first."""
     from vitscope.api.views import views_of
     from vitscope.api.write import carried_of, figure, save
 
@@ -153,7 +201,7 @@ def write(done: Sequence[Explanation], out: Path) -> list[Path]:
 
     if _kind(out) == ".html":
         views = [view for one in done for view in views_of(one.trace, one.maps)]
-        return [Path(write_report(views, out, carried_of([(one.trace, one.maps) for one in done])))]
+        return [Path(write_report(views, out, carried_of([(one.trace, one.maps) for one in done]), state))]
     return _write_folder(done, out)
 
 
@@ -228,9 +276,9 @@ def _move_all(new: Path, out: Path, old: Path) -> None:
 
 
 def _kind(out: Path) -> str:
-    """Give ".html", ".png", ".npz", or "" for a folder."""
+    """Give ".html", ".png", ".svg", ".npz", or "" for a folder."""
     ending = out.suffix.lower()
-    if ending in ("", ".html", ".png", ".npz") and not (ending and out.is_dir()):
+    if ending in ("", ".html", ".png", ".svg", ".npz") and not (ending and out.is_dir()):
         return ending
     if out.is_dir():
         return ""
@@ -245,7 +293,7 @@ def _check_choice(job: Job, out: Path) -> None:
             expected="one of each for one .npz",
             todo="give --out a folder",
         )
-    if _kind(out) == ".png" and len(job.photos) > 1:
+    if _kind(out) == ".png" and len(job.photos) > 1 and not job.state:
         raise ArgumentError(f"{len(job.photos)} photos for {out.name}", expected="one photo for one .png", todo="give --out a folder")
     from vitscope.methods.registry import find_method
 

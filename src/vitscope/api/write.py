@@ -70,20 +70,50 @@ def state_of(given: State | Mapping[str, Any] | str | None) -> State:
     return from_json(given) if isinstance(given, str) else from_dict(given)
 
 
-def figure(trace: Trace, maps: Sequence[TokenMap] | TokenMap, path: str | Path) -> Path:
-    """Write one PNG of one photo with its maps side by side, colour bars and raw units.
+def figure(
+    trace: Trace | Sequence[Trace],
+    maps: Sequence[TokenMap] | TokenMap | None = None,
+    path: str | Path = "",
+    *,
+    state: State | Mapping[str, Any] | str | None = None,
+) -> Path:
+    """Write one figure: one photo with its maps side by side (PNG), or what a state of the interactive view shows (PNG or SVG).
+
+    Args:
+        trace: of one photo; for a state of one or several, which are its sources in this order.
+        maps: maps of that trace; or
+        state: ``view.state``, as a dict, JSON text or State.
+        path: the file to write.
 
     Raises:
-        ArgumentError: a batch of several photos.
+        ArgumentError: both or none of maps and state, several photos for maps, or a state that cannot be.
         MissingExtra: matplotlib is not installed.
     """
+    if (maps is None) == (state is None) or not str(path):
+        raise ArgumentError(
+            "both or none of maps and state" if str(path) else "no path", expected="one of the two, and path=", where="figure"
+        )
+    if state is not None:
+        return _figure_of_state([trace] if not isinstance(trace, Sequence) else trace, state_of(state), Path(path))
+    return _figure_of_maps(trace if not isinstance(trace, Sequence) else trace[0], _listed(maps or ()), Path(path))
+
+
+def _figure_of_state(traces: Sequence[Trace], state: State, path: Path) -> Path:
+    from vitscope.api.explorer import Explorer
+    from vitscope.api.scene import scene_of
+    from vitscope.figures import write_scene
+
+    return Path(write_scene(scene_of(Explorer(traces), state), path))
+
+
+def _figure_of_maps(trace: Trace, maps: Sequence[TokenMap], path: Path) -> Path:
     from vitscope.figures import write_png
 
     if len(trace) != 1:
         raise ArgumentError(
             f"a batch of {len(trace)} photos", expected="one photo for one PNG", where=str(path), todo="give a folder instead"
         )
-    return Path(write_png(views_of(trace, _listed(maps))[0], Path(path)))
+    return Path(write_png(views_of(trace, maps)[0], path))
 
 
 def save(trace: Trace, token_map: TokenMap, path: str | Path, *, picture: int = 0) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,14 @@ from vitscope.core.layout import Kind, TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.errors import ArgumentError, ProofError
+
+#: How a notebook shows a map: media type -> a function of the map. Empty until a layer that can draw says so (:func:`shown_by`).
+_SHOWN: dict[str, Callable[[TokenMap], object]] = {}
+
+
+def shown_by(draw: Mapping[str, Callable[[TokenMap], object]]) -> None:
+    """Say how a map is shown where it is the last thing in a cell; the core itself knows nothing of drawing."""
+    _SHOWN.update(draw)
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,11 @@ class TokenMap:
 
     def __iter__(self) -> Iterator[TokenMap]:
         return (self[i] for i in range(len(self)))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+        """What a notebook shows; the text alone where nobody said how to draw."""
+        del include, exclude  # the notebook leaves out by itself what it does not want
+        return {"text/plain": repr(self), **{kind: draw(self) for kind, draw in _SHOWN.items()}}
 
     def _one(self) -> NDArray[np.floating]:
         if len(self) != 1:

@@ -148,10 +148,10 @@ def _draw_photo(axis: Axes, view: View, frame: Frame) -> None:
     shown = frame.resized((photo.shape[0], photo.shape[1]))
     dimmed = (photo * DIM).astype(np.uint8)
     axis.imshow(np.where(shown.placement.seen_mask()[..., None], photo, dimmed), interpolation="antialiased", aspect="auto")
-    _outline(axis, shown.placement.seen, shown)
+    outline(axis, shown.placement.seen, shown)
 
 
-def _outline(axis: Axes, box: tuple[float, float, float, float], shown: Frame) -> None:
+def outline(axis: Axes, box: tuple[float, float, float, float], shown: Frame) -> None:
     """The crop the model saw; nothing where it saw all."""
     from matplotlib.patches import Rectangle
 
@@ -170,14 +170,15 @@ def _draw_map(figure: Figure, sheet: Sheet, number: int, what: tuple[View, Panel
     axis = _panel(figure, sheet, number, method_title(panel) + (f" for {target}" if target else ""))
     picture = overlaid(photo, view.arrays[f"{panel.name}/grid"], shown, limits, strength=strength, smooth=smooth)
     axis.imshow(picture, interpolation="antialiased", aspect="auto")
-    _outline(axis, shown.covered, shown)
-    _draw_bar(figure.add_axes(sheet.box(number, HEADING + sheet.picture[0] + 0.09, 0.09, sheet.column)), limits)
+    outline(axis, shown.covered, shown)
+    draw_bar(figure.add_axes(sheet.box(number, HEADING + sheet.picture[0] + 0.09, 0.09, sheet.column)), limits)
     _say(figure, sheet, number, 0.38, f"{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
 
 
-def _draw_bar(axis: Axes, limits: Limits) -> None:
+def draw_bar(axis: Axes, limits: Limits, colours: str = "") -> None:
     """A colour bar with the raw values at its ends and its middle."""
-    axis.imshow(table(limits.colours)[None], aspect="auto", interpolation="nearest", extent=(0, 1, 0, 1))
+    axis.set_axis_on()
+    axis.imshow(table(colours or limits.colours)[None], aspect="auto", interpolation="nearest", extent=(0, 1, 0, 1))
     axis.set_yticks([])
     axis.set_xticks([0, 0.5, 1], labels=[short(v) for v in (limits.low, (limits.low + limits.high) / 2, limits.high)])
     axis.tick_params(labelsize=FONT, length=2, pad=2, color=SOFT, labelcolor=INK)
@@ -189,7 +190,14 @@ def _draw_bar(axis: Axes, limits: Limits) -> None:
 
 
 def overlaid(
-    photo: NDArray[np.uint8], grid: NDArray[np.generic], shown: Frame, limits: Limits, *, strength: float, smooth: bool
+    photo: NDArray[np.uint8],
+    grid: NDArray[np.generic],
+    shown: Frame,
+    limits: Limits,
+    *,
+    strength: float,
+    smooth: bool,
+    colours: str = "",
 ) -> NDArray[np.uint8]:
     """A map's colours over the greyed photo, ``grey · (1 − s) + colour · s`` where the model saw; dimmed grey elsewhere.
 
@@ -197,7 +205,7 @@ def overlaid(
         photo uint8 ``[H, W, 3]``; grid ``[gh, gw]``; returns uint8 ``[H, W, 3]``.
     """
     grey = (photo @ np.array([0.2126, 0.7152, 0.0722]))[..., None]
-    painted = to_rgba(paint_on_photo(np.asarray(grid, np.float64), shown, limits, smooth=smooth), limits.colours)
+    painted = to_rgba(paint_on_photo(np.asarray(grid, np.float64), shown, limits, smooth=smooth), colours or limits.colours)
     opacity = strength * (painted[..., 3:] > 0)
     under = np.where(painted[..., 3:] > 0, grey, grey * DIM)
     return np.asarray(np.rint(under * (1 - opacity) + painted[..., :3] * opacity), dtype=np.uint8)

@@ -1,8 +1,9 @@
 """Perceptual colours for raw values: brighter is always more, dark is nothing; signed values are centred on zero.
 
 ``magma`` and ``viridis`` (Smith and van der Walt, CC0) are kept as 33 anchors of the published 256-entry tables, linear in between
-(at most 2 of 255 levels off). ``tideline`` is ours, for signed values: blue below zero, near-black at zero, orange above, made in OKLCh
-so that −v and +v are equally bright; blue against orange stays apart for all common forms of colour-vision deficiency.
+(at most 2 of 255 levels off); ``grey`` is for printing. ``tideline`` is ours, for signed values: blue below zero, near-black at zero,
+orange above, made in OKLCh so that −v and +v are equally bright; blue against orange stays apart for all common forms of
+colour-vision deficiency.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _ANCHORS = {
 }
 SEQUENTIAL = "magma"
 DIVERGING = "tideline"
-TABLES = (*_ANCHORS, DIVERGING)
+GREY = "grey"
+TABLES = (*_ANCHORS, GREY, DIVERGING)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def levels(values: NDArray[np.floating], limits: Limits) -> NDArray[np.int64]:
 def _table(name: str) -> bytes:
     if name == DIVERGING:
         return _tideline().tobytes()
+    if name == GREY:
+        return np.repeat(np.rint(255 * np.arange(LEVELS) / (LEVELS - 1)).astype(np.uint8), 3).tobytes()
     if name not in _ANCHORS:
         raise ArgumentError(f"unknown colours {name!r}", expected=", ".join(TABLES), where="colours")
     anchors = np.frombuffer(bytes.fromhex(_ANCHORS[name]), dtype=np.uint8).reshape(-1, 3).astype(np.float64)
