@@ -35,9 +35,6 @@ export function fromRoots(code: Uint8Array, max: number, out: Float32Array, at =
   }
 }
 
-/** The code of one value: `round(255 · √(value / max))`; 0 where the row's largest value is 0. */
-export const toRoot = (value: number, max: number): number => (max > 0 ? Math.round(255 * Math.sqrt(value / max)) : 0);
-
 /** Base64 to bytes, without a detour through a URL. */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   const binary = atob(text.trim());
