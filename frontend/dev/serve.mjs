@@ -1,4 +1,4 @@
-/* The built view on synthetic data: `node dev/serve.mjs [port]`, then open /b16/, /l14/, /wide/, /b16/file.html (data embedded). */
+/* The built view on synthetic data: `node dev/serve.mjs [port]`, then open /b16/, /l14/, /wide/, /b16/file.html (data embedded), /wide/file.html (head means only). */
 import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
 import { halves, MODELS, pack, photo, rowOf, rowsOf, signedMap, sourceOf, stored, tokenOf } from "./mock.mjs";
@@ -32,7 +32,7 @@ const page = (title, head, body) => `<!doctype html><html lang="en"><head><meta 
 
 function filePage(name) {
   const model = MODELS[name];
-  const { facts, packed } = stored(model, name !== "l14");
+  const { facts, packed } = stored(model, name === "b16");
   const source = sourceOf(name, model, `data:image/png;base64,${photo(model.photo).toString("base64")}`, { stored: facts });
   const catalogue = { format: 1, sources: [source], models: [], capabilities: { live: false, upload: false, why: "this is a file: only what it carries can be shown; `vitscope serve` computes the rest", precision: facts.precision } };
   return page(

@@ -110,6 +110,12 @@ export function limitsOf(arrays: Float32Array[], signed: boolean, padded?: Uint8
   return { low: signed || negative ? -highest : 0, high: highest };
 }
 
+/** Both ranges as one. */
+export function widest(a: Limits, b: Limits): Limits {
+  const high = Math.max(a.high, b.high);
+  return { low: a.low < 0 || b.low < 0 ? -high : 0, high };
+}
+
 /** The colour step of one value, held inside 0..LEVELS−1; NaN gives 0. */
 export function level(value: number, limits: Limits): number {
   const known = Number.isNaN(value) ? 0 : value;

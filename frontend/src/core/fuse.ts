@@ -16,13 +16,17 @@ export function headRow(source: Source, rows: Rows, layer: number, head: string)
   if (/^\d+$/.test(head)) return rows.values.subarray((first + Number(head)) * n, (first + Number(head) + 1) * n);
   const out = new Float32Array(n);
   const sum = new Float64Array(n);
+  let known = 0;
   for (let h = 0; h < heads; h++) {
     const at = (first + h) * n;
+    if (Number.isNaN(rows.values[at])) continue; // a pool with fewer heads than its block: no such row
+    known++;
     for (let key = 0; key < n; key++) {
       const v = rows.values[at + key]!;
       sum[key] = sum[key]! + v;
-      out[key] = h === 0 ? v : head === "max" ? Math.max(out[key]!, v) : Math.min(out[key]!, v);
+      out[key] = known === 1 ? v : head === "max" ? Math.max(out[key]!, v) : Math.min(out[key]!, v);
     }
   }
-  return head === "mean" ? Float32Array.from(sum, (v) => v / heads) : out;
+  if (known === 0) return out.fill(NaN);
+  return head === "mean" ? Float32Array.from(sum, (v) => v / known) : out;
 }

@@ -17,10 +17,13 @@ export interface Panel {
   layers: { source: CanvasImageSource; opacity: number; sharp: boolean }[];
   boxes: { y: number; x: number; height: number; width: number; dashed: boolean }[];
   links: Line[];
+  /** What the model saw; the rest is hatched. Null: all of it. */
+  seen: { y: number; x: number; height: number; width: number } | null;
   bar: { limits: Limits; colours: string; unit: string } | null;
 }
 
 const SIDE = 24;
+const STRIPES = 14;
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif";
 
 interface Placed extends Panel {
@@ -79,6 +82,7 @@ function drawPanel(context: CanvasRenderingContext2D, panel: Placed): void {
     context.drawImage(layer.source, panel.x, panel.y, panel.width, panel.height);
   }
   context.globalAlpha = 1;
+  if (panel.seen) hatch(context, panel, panel.seen);
   for (const line of panel.links) stroke(context, panel, line);
   for (const box of panel.boxes) {
     context.setLineDash(box.dashed ? [4, 3] : []);
@@ -90,6 +94,25 @@ function drawPanel(context: CanvasRenderingContext2D, panel: Placed): void {
   }
   context.setLineDash([]);
   if (panel.bar) drawBar(context, panel, panel.bar);
+}
+
+function hatch(context: CanvasRenderingContext2D, panel: Placed, seen: NonNullable<Panel["seen"]>): void {
+  context.save();
+  context.beginPath();
+  context.rect(panel.x, panel.y, panel.width, panel.height);
+  context.rect(panel.x + seen.x, panel.y + seen.y, seen.width, seen.height);
+  context.clip("evenodd");
+  context.fillStyle = "rgba(10,11,13,.68)";
+  context.fillRect(panel.x, panel.y, panel.width, panel.height);
+  context.strokeStyle = "rgba(255,255,255,.34)";
+  context.lineWidth = 3;
+  context.beginPath();
+  for (let at = -panel.height; at < panel.width; at += STRIPES) {
+    context.moveTo(panel.x + at, panel.y + panel.height);
+    context.lineTo(panel.x + at + panel.height, panel.y);
+  }
+  context.stroke();
+  context.restore();
 }
 
 function stroke(context: CanvasRenderingContext2D, panel: Placed, line: Line): void {
@@ -139,7 +162,15 @@ function panelSvg(panel: Placed): string[] {
       ([colour, width]) => `<rect x="${number(panel.x + box.x)}" y="${number(panel.y + box.y)}" width="${number(box.width)}" height="${number(box.height)}" fill="none" stroke="${colour}" stroke-width="${width}" ${box.dashed ? 'stroke-dasharray="4 3"' : ""}/>`,
     ),
   );
-  return [...images, ...links, ...boxes];
+  return [...images, ...(panel.seen ? [hatchSvg(panel, panel.seen)] : []), ...links, ...boxes];
+}
+
+function hatchSvg(panel: Placed, seen: NonNullable<Panel["seen"]>): string {
+  const [x, y] = [panel.x + seen.x, panel.y + seen.y].map(number);
+  const id = `hatch-${number(panel.x)}`;
+  const outside = `M${number(panel.x)} ${number(panel.y)}h${number(panel.width)}v${number(panel.height)}h${number(-panel.width)}ZM${x} ${y}v${number(seen.height)}h${number(seen.width)}v${number(-seen.height)}Z`;
+  const lines = `<pattern id="${id}" width="10" height="10" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="10" height="10" fill="#0a0b0d" opacity=".68"/><line x1="0" y1="0" x2="0" y2="10" stroke="#fff" stroke-width="3" opacity=".34"/></pattern>`;
+  return `<defs>${lines}</defs><path fill="url(#${id})" fill-rule="evenodd" d="${outside}"/>`;
 }
 
 function barSvg(panel: Placed, bar: NonNullable<Panel["bar"]>, text: (words: string, x: number, y: number, size: number, colour: string, more?: string) => string): string[] {

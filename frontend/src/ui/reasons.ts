@@ -15,8 +15,8 @@ export function reasons(catalogue: Catalogue, source: Source, state: State, sign
     return live || (state.method === "rollout" && source.stored?.means && name !== "fuse") ? "" : why;
   };
   return {
-    layer: takes("layer") || state.links ? "" : `${title} reads all layers`,
-    head: !takes("head") && !state.links ? `${title} reads all heads` : perHead ? "" : "only head means are carried for this query",
+    layer: takes("layer") || state.links ? "" : `${title} is not of one layer`,
+    head: !takes("head") && !state.links ? `${title} is not of one head` : perHead ? "" : "only head means are carried for this query",
     fuse: settings("fuse"),
     residual: settings("residual"),
     discard: settings("discard"),

@@ -36,6 +36,8 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
     if (!kept || !side.source) return;
     const [height, width] = side.source.frame.photo_size;
     const scale = WIDTH / width;
+    const [y0, x0, y1, x1] = side.source.frame.covered;
+    const all = y0 < 0.5 && x0 < 0.5 && y1 > height - 0.5 && x1 > width - 0.5;
     const cell = cellOf(side.state.query);
     const box = cell ? boxOf(side.source.frame, cell) : null;
     panels.push({
@@ -43,6 +45,7 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
       width: WIDTH,
       height: height * scale,
       layers: [{ source: kept.photo, opacity: 1, sharp: false }, { source: kept.map, opacity: state.overlay, sharp: !state.smooth }],
+      seen: all ? null : { y: y0 * scale, x: x0 * scale, height: (y1 - y0) * scale, width: (x1 - x0) * scale },
       boxes: box ? [{ y: box[0] * scale, x: box[1] * scale, height: (box[2] - box[0]) * scale, width: (box[3] - box[1]) * scale, dashed: !state.fixed }] : [],
       links: (links?.between ?? []).map((line) => ({ ...line, y0: line.y0 * scale, x0: line.x0 * scale, y1: line.y1 * scale, x1: line.x1 * scale })),
       bar: { limits, colours: coloursOf(limits, state.palette), unit: words },
@@ -58,12 +61,13 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
     const height = panels[0]?.height ?? WIDTH;
     const width = (height * parts.small.width) / parts.small.height;
     panels.push({
-      caption: `Every head of every layer, from ${queryWords(source!, session.a.rowsQuery)}`,
+      caption: `Layers down, heads across; from ${queryWords(source!, session.a.rowsQuery)}`,
       width,
       height,
       layers: [{ source: parts.small, opacity: 1, sharp: true }],
       boxes: [],
       links: [],
+      seen: null,
       bar: state.range === "shared" ? { limits, colours: coloursOf(limits, state.palette), unit: unit("attention weight") } : null,
     });
   }

@@ -3,7 +3,7 @@ import { flushSync } from "svelte";
 import type { LinksAnswer, MapAnswer, Rows } from "../core/answers";
 import { Cache } from "../core/cache";
 import { cellOf, methodOf, paddedOf, patchValues, queryOf, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
-import { limitsOf, type Limits } from "../core/colour";
+import { limitsOf, widest, type Limits } from "../core/colour";
 import { isAbort, oneLine } from "../core/errors";
 import { RowStore } from "../core/fetching";
 import { headRow } from "../core/fuse";
@@ -234,11 +234,12 @@ export class Session {
   limits = $derived.by((): { a: Limits; b: Limits } => {
     const signed = this.state.norm === "raw" && ((this.a.map?.signed ?? false) || (this.b.map?.signed ?? false));
     const [a, b] = [this.a.grid, this.comparing ? this.b.grid : null];
-    const of = (grids: (Float32Array | null)[]) => limitsOf(grids.filter((grid) => grid !== null), signed, this.padded);
-    if (this.state.range === "map") return { a: of([a]), b: of([b]) };
+    const of = (grid: Float32Array | null, source: Source | null) => limitsOf(grid ? [grid] : [], signed, source?.padded.length ? paddedOf(source) : undefined);
+    const own = { a: of(a, this.a.source), b: of(b, this.b.source) };
+    if (this.state.range === "map") return own;
     const small = this.a.isAttention && this.small ? this.small.limits[this.state.range === "shared" ? 0 : this.smallIndex(this.layer)] : undefined;
-    const shared = small && b === null ? small : of([a, b]);
-    const both = small && small.high > shared.high ? small : shared;
+    const maps = b === null ? own.a : widest(own.a, own.b);
+    const both = small ? widest(small, maps) : maps;
     return { a: both, b: both };
   });
 
