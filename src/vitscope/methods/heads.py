@@ -17,7 +17,7 @@ from vitscope.trace import Trace
 #: A token is a sink where it receives so many times the share of an even spread (Xiao et al., 2024, call such tokens attention sinks).
 SINK = 8.0
 
-#: Up to so many queries are asked for sinks; of longer rows an even selection.
+#: Up to so many queries all are asked for sinks; of more, an even selection of a quarter as many.
 ASKED = 2048
 
 
@@ -63,7 +63,7 @@ def received(trace: Trace) -> tuple[NDArray[np.float64], int]:
     """
     require_global(trace, trace.blocks)
     n = trace.layout.n
-    at = torch.arange(n) if n <= ASKED else torch.linspace(0, n - 1, ASKED).round().long()
+    at = torch.arange(n) if n <= ASKED else torch.linspace(0, n - 1, ASKED // 4).round().long()
     vector = torch.zeros(1, n, dtype=torch.float64)
     vector[0, at] = 1.0 / len(at)
     total = sum((_mean_over_heads(trace, layer, vector) for layer in range(len(trace.blocks))), torch.zeros(n, dtype=torch.float64))
