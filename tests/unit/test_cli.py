@@ -1,11 +1,13 @@
 """The command line as a user meets it: what it writes, what it refuses in one line and with which exit code, what it leaves behind."""
 
 import errno
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,40 @@ def test_a_folder_gets_one_file_each_and_a_report(vs, photo, tmp_path):
     assert len([name for name in names if name.endswith(".npz")]) == 4
     assert "report.html" in names
     assert all(str(tmp_path / "maps" / name) in out for name in names)
+
+
+@pytest.mark.parametrize("ending", ["", ".html"])
+def test_only_one_batch_of_attention_is_held_at_a_time(vs, photo, tmp_path, monkeypatch, ending):
+    from vitscope.api import job
+
+    made, alive = [], []
+
+    def watched(*args, **kwargs):
+        gc.collect()
+        alive.append(sum(trace() is not None for trace in made))
+        explained = explain(*args, **kwargs)
+        made.append(weakref.ref(explained.trace))
+        return explained
+
+    explain = job.explain
+    monkeypatch.setattr(job, "explain", watched)
+    monkeypatch.setattr(job, "BATCH", 1)
+    others = [shutil.copy(photo, photo.with_name(f"{name}.png")) for name in "abcd"]
+    code, _, _ = vs("explain", *others, "--method", "relevance", "--out", tmp_path / f"out{ending}")
+    assert (code, len(alive)) == (0, 4)
+    assert max(alive) <= 1
+    gc.collect()
+    assert sum(trace() is not None for trace in made) == 0
+
+
+def test_a_broken_photo_among_many_is_refused_before_any_work(vs, photo, tmp_path, monkeypatch):
+    from vitscope.api import job
+
+    monkeypatch.setattr(job, "BATCH", 1)
+    monkeypatch.setattr(job, "explain", lambda *_, **__: pytest.fail("work began"))
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    refused(vs("explain", photo, photo, bad, "--out", tmp_path / "out.html"), 2, "bad.png")
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)

@@ -48,13 +48,13 @@ def report(
     return Path(write_report(views_of(trace, listed), Path(path), carried_of([(trace, listed)]) if interactive else (), shown))
 
 
-def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]]) -> list[Carried]:
-    """What a report carries for its interactive view; a bare entry a photo where the view was not built, which the report then says."""
+def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], share: float = 1.0) -> list[Carried]:
+    """What a report carries for its interactive view, in so large a share of its room; a bare entry where the view was not built."""
     from vitscope.api.carry import carry
-    from vitscope.views.explore import Carried
+    from vitscope.views.explore import CARRY_BYTES, Carried
     from vitscope.web.interactive import built
 
-    return carry(explained) if built() else [Carried({}, {})]
+    return carry(explained, int(CARRY_BYTES * share)) if built() else [Carried({}, {})]
 
 
 def state_of(given: State | Mapping[str, Any] | str | None) -> State:
