@@ -178,7 +178,7 @@ function barSvg(panel: Placed, bar: NonNullable<Panel["bar"]>, text: (words: str
   const y = panel.y + panel.height + 12;
   const steps = Array.from({ length: LEVELS }, (_, i) => {
     const fill = `rgb(${colours[3 * i]},${colours[3 * i + 1]},${colours[3 * i + 2]})`;
-    return `<rect x="${number(panel.x + (i * panel.width) / LEVELS)}" y="${number(y)}" width="${number(panel.width / LEVELS + 0.3)}" height="10" fill="${fill}"/>`;
+    return `<rect x="${number(panel.x + (i * panel.width) / LEVELS)}" y="${number(y)}" width="${number(panel.width / LEVELS + 0.3)}" height="10" fill="${fill}" shape-rendering="crispEdges"/>`;
   });
   const anchors = ["start", "middle", "end"];
   const ticks = ticksOf(bar.limits).map((tick, i) => text(short(tick), panel.x + (panel.width * i) / 2, y + 24, 11, "#17181a", `text-anchor="${anchors[i]}"`));
