@@ -27,6 +27,8 @@ export interface MapAnswer {
   error: Float32Array | null;
   method: string;
   title: string;
+  /** The block it was read at; null for a method over all of them, and for attention, whose layer the reader chose. */
+  layer: number | null;
   unit: string;
   signed: boolean;
   notes: string[];
@@ -66,6 +68,7 @@ export function mapOf(block: Block, precision: string): MapAnswer {
     error: "error" in block.arrays ? arrayOf(block, "error", Float32Array) : null,
     method: meta.method ?? "",
     title: meta.title ?? meta.method ?? "",
+    layer: meta.layer ?? null,
     unit: meta.unit ?? "",
     signed: meta.signed ?? false,
     notes: meta.notes ?? [],

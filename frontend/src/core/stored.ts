@@ -70,7 +70,7 @@ function meanRows(source: Source, block: Block, token: number): Float32Array {
 export function storedMap(source: Source, block: Block, request: MapRequest): MapAnswer {
   const found = source.stored!.maps.find((map) => carries(map, request, source));
   if (found)
-    return { ...plainMap(source, request.method), values: arrayOf(block, found.array, Float32Array), unit: found.unit, signed: found.signed, notes: found.notes, hidden: found.hidden ?? {}, target: found.target, precision: "float32, exact" };
+    return { ...plainMap(source, request.method), values: arrayOf(block, found.array, Float32Array), unit: found.unit, layer: found.layer, signed: found.signed, notes: found.notes, hidden: found.hidden ?? {}, target: found.target, precision: "float32, exact" };
   if (request.method === "rollout" && source.stored!.means && (request.fuse ?? "mean") === "mean") return storedRollout(source, block, request);
   throw new ViewError(`this file does not carry ${request.method} for ${wished(request)}; it carries ${carried(source, request.method)}`);
 }
@@ -108,6 +108,7 @@ function plainMap(source: Source, method: string): MapAnswer {
     error: null,
     method,
     title: known?.title ?? method,
+    layer: null,
     unit: "",
     signed: known?.signed ?? false,
     notes: [] as string[],

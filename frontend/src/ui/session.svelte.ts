@@ -161,6 +161,7 @@ function attentionMap(source: Source, rows: Rows, head: string, values: Float32A
     error: null,
     method: "attention",
     title: method?.title ?? "Attention",
+    layer: null,
     unit: head === "max" || head === "min" ? `attention weight (${head} over heads)` : "attention weight (row sums to 1)",
     signed: false,
     notes: rows.notes,
@@ -179,7 +180,7 @@ export function requestOf(source: Source, state: State): MapRequest {
   const takes = (name: string) => method?.options.includes(name) ?? false;
   const request: MapRequest = { source: state.source, method: state.method };
   if (takes("query")) request.query = state.query;
-  if (takes("layer")) request.layer = layerOf(state, source.layers.length);
+  if (takes("layer") && state.layer !== null) request.layer = layerOf(state, source.layers.length); // else the method's own choice
   if (takes("head")) request.head = state.head;
   if (takes("fuse")) request.fuse = state.fuse;
   if (takes("residual")) request.residual = state.residual;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vitscope.web.built import STATIC
 
 HEAD = (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<!doctype html>\n<html lang="en" class="vv-page">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>vitscope</title>\n<link rel="icon" href="data:,">\n'
 )
 PAGE = (
