@@ -23,11 +23,16 @@ UNCOVERED = "not covered by any patch"
 
 @dataclass(frozen=True)
 class Step:
-    """One step from photo to model input, for people: its name and what it did."""
+    """One step from photo to model input: its name, what it did in words, the size it led to, and where a crop or pad began.
+
+    Attributes:
+        corner: ``(top, left)`` of a crop in what it cut; negative where it padded.
+    """
 
     name: str
     detail: str
     size: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Placement:
             input_size=size,
             offset=(self.offset[0] - top, self.offset[1] - left),
             seen=seen,
-            steps=(*self.steps, Step("crop", detail or f"{w}×{h} from row {top}, column {left} of {w0}×{h0}", size)),
+            steps=(*self.steps, Step("crop", detail or f"{w}×{h} from row {top}, column {left} of {w0}×{h0}", size, (top, left))),
         )
 
     def pad(self, top: int, left: int, bottom: int, right: int, *, detail: str = "") -> Placement:
@@ -107,7 +112,7 @@ class Placement:
             self,
             input_size=size,
             offset=(self.offset[0] + top, self.offset[1] + left),
-            steps=(*self.steps, Step("pad", text, size)),
+            steps=(*self.steps, Step("pad", text, size, (-top, -left))),
         )
 
     def only(self, box: Box) -> Placement:

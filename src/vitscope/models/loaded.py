@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.capture.live import Pass
+from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.prove import Proof
 from vitscope.capture.run import run
+from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
@@ -21,6 +23,7 @@ from vitscope.core.sample import Sample
 from vitscope.core.targets import Target, resolve
 from vitscope.errors import ArgumentError, CaptureError, ModelError
 from vitscope.models.checkpoint import check_labels, plain_labels
+from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import Facts, Study, learn, small_size, study
@@ -218,6 +221,19 @@ class LoadedModel:
     def _placed(self, pixels: Tensor) -> Tensor:
         like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
         return pixels.to(device=like.device, dtype=like.dtype)
+
+    def answer(self, pixels: Tensor) -> Tensor | None:
+        """Class scores ``[b, c]`` of prepared pixels by a plain pass, nothing captured; None for a model without any."""
+        with ordinary_mode(grad=False):
+            scores = self.described.output(self.described.call(self.module, self._placed(pixels)))[0]
+        return None if scores is None else scores.detach()
+
+    def embedding(self, pixels: Tensor) -> Embedding | None:
+        """The convolution that cuts prepared pixels ``[1, 3, h, w]`` into patches; None where none does.
+
+        This works for models whose attention cannot be captured, too.
+        """
+        return hear_embedding(self.module, self.described.call, self._placed(pixels))
 
     def redrawn(self, seed: int) -> nn.Module:
         """A copy with its weights re-drawn; the last one is kept."""
