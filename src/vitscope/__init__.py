@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitscope.api import (
         attention,
+        audit,
         check,
         explain,
         figure,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         rollout,
         save,
         view,
+        write_sheet,
     )
     from vitscope.core.layout import TokenLayout
     from vitscope.core.maps import TokenMap
@@ -46,6 +48,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "attention",
+            "audit",
             "check",
             "explain",
             "figure",
@@ -60,6 +63,7 @@ _HOMES = {
             "rollout",
             "save",
             "view",
+            "write_sheet",
         ),
         "vitscope.api",
     ),
@@ -83,6 +87,7 @@ __all__ = [
     "Trace",
     "VitscopeError",
     "attention",
+    "audit",
     "check",
     "explain",
     "figure",
@@ -97,6 +102,7 @@ __all__ = [
     "rollout",
     "save",
     "view",
+    "write_sheet",
 ]
 
 

@@ -178,6 +178,38 @@ def serve(
     run(Serving(tuple(photos or ()), tuple(model or ("builtin:photos",)), given, settings, threads))
 
 
+@app.command()
+def patches(
+    photo: Annotated[Path, typer.Argument(help="One photo.", metavar="IMAGE", show_default=False)],
+    model: Ref = "builtin:photos",
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    box: Annotated[
+        str | None, typer.Option("--box", help="An object: x0,y0,x1,y1 in pixels of the photo, or fractions 0 to 1.", metavar="BOX")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="An object as a picture that is black elsewhere.", metavar="FILE")] = None,
+    tensor: Annotated[
+        Path | None, typer.Option("--tensor", help="What your own code made of the photo: a .npy file [3, h, w].", metavar="FILE.npy")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on standard output.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="FILE.html, FILE.png, FILE.json, or a folder for all of them.", metavar="FILE|DIR")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What the model was really fed: every step, the patches, what was lost, and what is wrong with it."""
+    from vitscope.api.patches_job import PatchesJob, run
+
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    run(PatchesJob(photo, model, given, box, mask, tensor, out, as_json, threads, quiet))
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
     """See a vision transformer's way from data to decision."""

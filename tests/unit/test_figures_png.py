@@ -13,9 +13,10 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed (vitscope[
 
 from vitscope.errors import MissingExtra, OutputError
 from vitscope.figures import write_png
-from vitscope.figures.picture import Sheet, overlaid
+from vitscope.figures.picture import Sheet
 from vitscope.views.colour import LEVELS, Limits, table
 from vitscope.views.frame import Frame
+from vitscope.views.paint import overlaid
 
 
 def test_overlay_equals_a_slow_loop():

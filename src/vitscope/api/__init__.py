@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
 from vitscope.api.notebook import view
+from vitscope.api.sheets import write_sheet
 from vitscope.api.views import same_run
 from vitscope.api.write import figure, report, save
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Explanation",
     "attention",
+    "audit",
     "check",
     "explain",
     "figure",
@@ -38,6 +41,7 @@ __all__ = [
     "rollout",
     "save",
     "view",
+    "write_sheet",
 ]
 
 show_maps()

@@ -110,6 +110,13 @@ class Audit:
         shown = undone(self.tensor if tensor is None else tensor, self.own)
         return np.asarray(np.rint(np.clip(np.nan_to_num(shown), 0, 1) * 255), dtype=np.uint8)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What other programs may want: the tensors, the patches as fed, how many patches lie over each pixel, the object's shares."""
+        found: dict[str, NDArray[Any]] = {"tensor": self.tensor, "own_tensor": self.own_tensor, "times": self.cut.times}
+        if self.tensor.shape[1:] == self.cut.size:
+            found["patches"] = self.patches
+        return {**found, **({"object_shares": self.seen.shares} if self.seen else {})}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``vitscope patches --json``."""
         tried = self.explained.tried if self.explained else ()

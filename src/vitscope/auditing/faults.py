@@ -177,6 +177,10 @@ def _frame(given: Given, found: Explained) -> Finding:
 
 
 def _squashed(given: Given, found: Explained) -> Finding:
+    before, after = (recipe.moves[0].size for recipe in (found.own, found.best))
+    if abs(before[0] / before[1] * after[1] / after[0] - 1) < 0.03:  # a photo of the input's own aspect: nothing is squashed
+        what, fix = "The whole photo was resized to the input size, nothing cropped.", f"The model’s own: {_sizes(found.own)}."
+        return Finding("resized-differently", "warning", what, _left(found, "frame") + given.answers, fix, 0.7)
     return Finding(
         "aspect-squashed",
         "fault",

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vitscope.core.files import write_atomically
 from vitscope.errors import MissingExtra
 from vitscope.views.colour import Limits, table
 from vitscope.views.frame import Frame
-from vitscope.views.paint import paint_on_photo, to_rgba
+from vitscope.views.paint import DIM, overlaid
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View
 from vitscope.views.words import fact_line, hidden_line, method_title
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 INK, SOFT = "#17181a", "#5b5f66"
 FONT = 7.5
-DIM = 0.35
 COLUMN, GAP, MARGIN, TALLEST = 3.0, 0.25, 0.15, 4.2
 HEAD, HEADING, BELOW = 0.5, 0.3, 1.12
 """Inches: a column, between columns, at the sides, the tallest picture; above all, above a picture, below it."""
@@ -187,25 +185,3 @@ def draw_bar(axis: Axes, limits: Limits, colours: str = "") -> None:
     last.set_horizontalalignment("right")
     for spine in axis.spines.values():
         spine.set_visible(False)
-
-
-def overlaid(
-    photo: NDArray[np.uint8],
-    grid: NDArray[np.generic],
-    shown: Frame,
-    limits: Limits,
-    *,
-    strength: float,
-    smooth: bool,
-    colours: str = "",
-) -> NDArray[np.uint8]:
-    """A map's colours over the greyed photo, ``grey · (1 − s) + colour · s`` where the model saw; dimmed grey elsewhere.
-
-    Shapes:
-        photo uint8 ``[H, W, 3]``; grid ``[gh, gw]``; returns uint8 ``[H, W, 3]``.
-    """
-    grey = (photo @ np.array([0.2126, 0.7152, 0.0722]))[..., None]
-    painted = to_rgba(paint_on_photo(np.asarray(grid, np.float64), shown, limits, smooth=smooth), colours or limits.colours)
-    opacity = strength * (painted[..., 3:] > 0)
-    under = np.where(painted[..., 3:] > 0, grey, grey * DIM)
-    return np.asarray(np.rint(under * (1 - opacity) + painted[..., :3] * opacity), dtype=np.uint8)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vitscope.core.files import write_atomically
 from vitscope.errors import ArgumentError, MissingExtra
-from vitscope.figures.picture import FONT, INK, SOFT, draw_bar, outline, overlaid
-from vitscope.views.paint import UNSEEN, paint_grid, to_rgba
+from vitscope.figures.picture import FONT, INK, SOFT, draw_bar, outline
+from vitscope.views.paint import UNSEEN, overlaid, paint_grid, to_rgba
 from vitscope.views.scene import Large, Lines, Scene, Small
 
 if TYPE_CHECKING:

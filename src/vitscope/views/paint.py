@@ -16,6 +16,8 @@ from vitscope.views.frame import Frame
 UNSEEN, GREY, GREY_STRIPE, CLIPPED_STRIPE = LEVELS, LEVELS + 1, LEVELS + 2, LEVELS + 3
 _SPECIAL = ((0, 0, 0, 0), (150, 150, 150, 255), (105, 105, 105, 255), (46, 160, 67, 255))
 STRIPE = 6
+DIM = 0.35
+"""What the model did not see is shown this bright."""
 
 
 def palette(colours: str) -> NDArray[np.uint8]:
@@ -75,3 +77,25 @@ def _stripes(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Diagonal stripes, half on and half off."""
     y, x = np.indices(shape)
     return np.asarray((x + y) % STRIPE < STRIPE // 2)
+
+
+def overlaid(
+    photo: NDArray[np.uint8],
+    grid: NDArray[np.generic],
+    shown: Frame,
+    limits: Limits,
+    *,
+    strength: float,
+    smooth: bool,
+    colours: str = "",
+) -> NDArray[np.uint8]:
+    """A map's colours over the greyed photo, ``grey · (1 − s) + colour · s`` where the model saw; dimmed grey elsewhere.
+
+    Shapes:
+        photo uint8 ``[H, W, 3]``; grid ``[gh, gw]``; returns uint8 ``[H, W, 3]``.
+    """
+    grey = (photo @ np.array([0.2126, 0.7152, 0.0722]))[..., None]
+    painted = to_rgba(paint_on_photo(np.asarray(grid, np.float64), shown, limits, smooth=smooth), colours or limits.colours)
+    opacity = strength * (painted[..., 3:] > 0)
+    under = np.where(painted[..., 3:] > 0, grey, grey * DIM)
+    return np.asarray(np.rint(under * (1 - opacity) + painted[..., :3] * opacity), dtype=np.uint8)
