@@ -73,6 +73,10 @@ def explain(
             "--state", help="Redraw what the interactive view shows: its state as JSON or a file; FILE.png, FILE.svg.", metavar="JSON|FILE"
         ),
     ] = "",
+    misread: Annotated[
+        str | None, typer.Option("--misread", help="A wrong label: one page on what speaks for it against --truth.", metavar="LABEL")
+    ] = None,
+    truth: Annotated[str | None, typer.Option("--truth", help="The right label, with --misread.", metavar="LABEL")] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -87,6 +91,14 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    if misread is not None or truth is not None:
+        from vitscope.api.misread_job import MisreadJob
+        from vitscope.api.misread_job import run as run_misread
+
+        chosen = {"--method": method, "--target": target, "--against": against, **{f"--{name}": v for name, v in options.chosen.items()}}
+        unused = tuple(name for name, value in {**chosen, "--check": check or None, "--state": state or None}.items() if value is not None)
+        run_misread(MisreadJob(tuple(photos), model, given, misread, truth, unused, out, seed, threads, quiet))
+        return
     run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet, state))
 
 

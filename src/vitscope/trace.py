@@ -307,6 +307,7 @@ class Trace:
     Attributes:
         calls: every attention call, in the order they ran.
         layer_pools: where the head pools by attention and layer scores were asked: the pool's call on each block's tokens, with layer_grad.
+        layer_logits: where layer scores were asked: ``[b, c]`` for each block, the model's own tail (norm, pool, head) on its tokens.
         target: what the gradients are of, or None.
         exact_drop: how tokens are dropped in another run: "removed" from the sequence, or "masked" as keys.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
@@ -327,6 +328,7 @@ class Trace:
     hidden_grads: tuple[Tensor, ...] = ()
     pixel_grads: Tensor | None = None
     layer_pools: tuple[AttentionCall, ...] = ()
+    layer_logits: tuple[Tensor, ...] = ()
     exact_drop: str = "removed"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -417,7 +419,7 @@ class Trace:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept here: tensors once each, photos too; without what other runs left."""
-        kept = [self.pixels, self.logits, self.pixel_grads, *self.hidden, *self.hidden_grads]
+        kept = [self.pixels, self.logits, self.pixel_grads, *self.hidden, *self.hidden_grads, *self.layer_logits]
         kept += [getattr(call, name) for call in (*self.calls, *self.layer_pools) for name in (*_PER_PICTURE, "mask")]
         stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept if t is not None}
         return sum(stores.values()) + sum(sample.pixels.nbytes for sample in self.samples)
@@ -445,6 +447,7 @@ def _picture(trace: Trace, i: int) -> Trace:
         trace,
         calls=tuple(call.one(i, count) for call in trace.calls),
         layer_pools=tuple(call.one(i, count) for call in trace.layer_pools),
+        layer_logits=tuple(z[own] for z in trace.layer_logits),
         placements=(placement,),
         samples=(sample,),
         pixels=trace.pixels[own],

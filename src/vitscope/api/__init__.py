@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
+from vitscope.api.misreading import misread
 from vitscope.api.notebook import view
 from vitscope.api.sheets import write_sheet
 from vitscope.api.views import same_run
@@ -35,6 +36,7 @@ __all__ = [
     "integrated_gradients",
     "legrad",
     "load",
+    "misread",
     "occlusion",
     "relevance",
     "report",

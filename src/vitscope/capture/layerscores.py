@@ -6,6 +6,8 @@ block's output is exchanged on its way for all blocks' outputs, one after the ot
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def layer_scores(live: Live, target: Target) -> LayerScores:
     Raises:
         CaptureError: the tail's logits do not depend on the blocks' outputs.
     """
-    cotangents, pools = _tail(live, target)
+    cotangents, pools, logits = _tail(live, target)
     outs: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
     for call, number in zip(live.heard, live.numbers(), strict=True):
@@ -41,23 +43,31 @@ def layer_scores(live: Live, target: Target) -> LayerScores:
         outs[number] = found[0]
         if mixed:
             weights[number] = found[1]
-    return LayerScores(outs, weights, pools)
+    return LayerScores(outs, weights, pools, logits)
 
 
-def _tail(live: Live, target: Target) -> tuple[list[Tensor], tuple[AttentionCall, ...]]:
+def _tail(live: Live, target: Target) -> tuple[list[Tensor], tuple[AttentionCall, ...], tuple[Tensor, ...]]:
     """All layers through the tail in one batch; one after the other where the tail insists on the batch it began with."""
     layers = [z.detach() for z in live.outputs]
     try:
         found = _through_tail(live, target, layers)
     except RuntimeError:  # shapes fixed before the last block (masks, ids): the tail takes the original batch only
         found = [part for z in layers for part in _through_tail(live, target, [z])]
-    cotangents = [g for g, _ in found]
-    pools = tuple(call for _, calls in found for call in calls)
-    return cotangents, pools
+    pools = tuple(call for one in found for call in one.pools)
+    return [one.cotangent for one in found], pools, tuple(one.logits for one in found)
 
 
-def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[tuple[Tensor, list[AttentionCall]]]:
-    """For each layer: ``∂s_l/∂Z_l``, and the calls the tail made on it with their ``layer_grad``."""
+@dataclass(frozen=True)
+class _Layer:
+    """One layer through the tail: ``∂s_l/∂Z_l``, the calls the tail made on it with their ``layer_grad``, and its logits ``[b, c]``."""
+
+    cotangent: Tensor
+    pools: list[AttentionCall]
+    logits: Tensor
+
+
+def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[_Layer]:
+    """Each layer through the tail."""
     at_batch = _batch_axis(live, layers[0])
     stacked = torch.cat(layers, dim=at_batch).requires_grad_()
     count = len(layers)
@@ -68,7 +78,8 @@ def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[tupl
     found = grads(total, [stacked, *(in_graph(call.out, call.path) for call in pools), *mixed], keep_graph=False)
     at_outs = found[1 : 1 + len(pools)]
     calls = [_sliced(call, grad, count) for call, grad in zip(pools, at_outs, strict=True) if not call.mixed]
-    return [(g, [call[i] for call in calls]) for i, g in enumerate(found[0].chunk(count, dim=at_batch))]
+    parts = zip(found[0].chunk(count, dim=at_batch), logits.detach().chunk(count), strict=True)
+    return [_Layer(g, [call[i] for call in calls], own) for i, (g, own) in enumerate(parts)]
 
 
 def _run_tail(live: Live, stacked: Tensor, count: int) -> tuple[Tensor, list[Heard]]:

@@ -28,6 +28,7 @@ class Pass:
     Attributes:
         calls: every attention call in running order, with block numbers.
         layer_pools: where the head pools by attention and layer scores were asked: its call on each block's tokens.
+        layer_logits: where layer scores were asked: the model's own tail on each block's tokens, ``[b, c]`` each.
         target: what the gradients are of.
         blocks: the blocks' module paths.
     """
@@ -40,6 +41,7 @@ class Pass:
     hidden_grads: tuple[Tensor, ...] = ()
     pixel_grads: Tensor | None = None
     layer_pools: tuple[AttentionCall, ...] = ()
+    layer_logits: tuple[Tensor, ...] = ()
 
     @property
     def block_paths(self) -> tuple[str, ...]:
@@ -59,11 +61,14 @@ class Gradients:
 
 @dataclass(frozen=True)
 class LayerScores:
-    """``∂s_l/∂out_l`` (and ``∂s_l/∂A_l`` for mixed heads) by block number, and the pool's calls; empty where not asked."""
+    """``∂s_l/∂out_l`` (and ``∂s_l/∂A_l`` for mixed heads) by block number, the pool's calls, and each layer's own logits ``[b, c]``; empty
+    where not asked.
+    """
 
     outs: dict[int, Tensor] | None = None
     weights: dict[int, Tensor] | None = None
     pools: tuple[AttentionCall, ...] = ()
+    logits: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Live:
             hidden_grads=tuple(self.batch_first(g) for g in gradients.hidden),
             pixel_grads=gradients.pixels,
             layer_pools=layers.pools,
+            layer_logits=layers.logits,
         )
 
 

@@ -349,6 +349,7 @@ class _Again:
             hidden_grads=passed.hidden_grads,
             pixel_grads=passed.pixel_grads,
             layer_pools=passed.layer_pools,
+            layer_logits=passed.layer_logits,
             exact_drop=self.facts.drop,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),

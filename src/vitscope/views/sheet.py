@@ -134,9 +134,7 @@ def plain_facts(entry: dict[str, object]) -> dict[str, Any]:
     return made
 
 
-def borders(
-    grid: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], size: tuple[int, int]
-) -> str:
+def borders(grid: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], size: tuple[int, int]) -> str:
     """True borders of the patches as an SVG path in input pixels: lines where patches abut, a box for each where they do not.
 
     Overlapping patches would cover the picture with lines: there, only the boxes of every patch that touches no other drawn one.
@@ -149,8 +147,8 @@ def borders(
     boxes = []
     for y in range(0, gh, max(-(-ph // sy), 1)):
         for x in range(0, gw, max(-(-pw // sx), 1)):
-            y0, x0, y1, x1 = (*(y * sy - py, x * sx - px), *(y * sy - py + ph, x * sx - px + pw))
-            y0, y1, x0, x1 = _cut(y0, h), _cut(y1, h), _cut(x0, w), _cut(x1, w)
+            y0, y1 = _cut(y * sy - py, h), _cut(y * sy - py + ph, h)
+            x0, x1 = _cut(x * sx - px, w), _cut(x * sx - px + pw, w)
             boxes.append(f"M{x0:g} {y0:g}H{x1:g}V{y1:g}H{x0:g}Z")
     return "".join(boxes)
 
