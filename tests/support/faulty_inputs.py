@@ -147,7 +147,10 @@ def _file(folder, name, data):
 #: the same faults met another way: (finding, how)
 MORE = {
     "64 px file": ("upscaled", lambda p, f: {"photo": _file(f, "s.png", small_and_enlarged(opened(p))[0])}),
-    "enlarged, saved as JPEG": ("upscaled", lambda p, f: {"photo": _file(f, "u.jpg", jpeg(small_and_enlarged(opened(p))[1], 85).getvalue())}),
+    "enlarged, saved as JPEG": (
+        "upscaled",
+        lambda p, f: {"photo": _file(f, "u.jpg", jpeg(small_and_enlarged(opened(p))[1], 85).getvalue())},
+    ),
     "enlarged bilinearly": ("upscaled", lambda p, f: {"photo": np.asarray(small_and_enlarged(opened(p), BILINEAR)[1])}),
     "enlarged by repeating": ("upscaled", lambda p, f: {"photo": np.asarray(small_and_enlarged(opened(p), NEAREST)[1])}),
     "tensor of the 64 px copy": ("upscaled", lambda p, f: {"photo": p, "tensor": good(small_and_enlarged(opened(p))[0])}),

@@ -160,7 +160,7 @@ def cut_of(model: LoadedModel, tensor: NDArray[np.float32]) -> tuple[Cut, float 
 
 
 def answering(model: LoadedModel) -> tuple[tuple[str, ...], Callable[[NDArray[np.float32]], NDArray[np.float64]] | None]:
-    """Class names, and a function from prepared pixels to probabilities; None for a model without class scores."""
+    """Class names, and a function from prepared pixels to class scores; None for a model without any."""
     import torch
 
     from vitscope.models.checkpoint import plain_labels
@@ -175,7 +175,7 @@ def answering(model: LoadedModel) -> tuple[tuple[str, ...], Callable[[NDArray[np
     def answer(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
         found = model.answer(torch.from_numpy(np.ascontiguousarray(pixels)))
         assert found is not None
-        return np.asarray(torch.softmax(found.double(), dim=-1).cpu().numpy())
+        return np.asarray(found.double().cpu().numpy())
 
     return labels, answer
 

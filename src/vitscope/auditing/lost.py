@@ -41,7 +41,8 @@ def lost(tensor: NDArray[np.floating], own: Own, placement: Placement, measured:
         placement: where the tensor lies in the photo.
         measured: what was measured on the photo.
     """
-    picture = undone(tensor, own)
+    numbers = np.where(np.isfinite(tensor), tensor, 0.0)  # what is no number is a finding of its own
+    picture = undone(numbers, own)
     eight = np.rint(np.clip(picture, 0, 1) * 255)
     per_input = [1.0 / scale for scale in placement.scale]
     low, high = expected_range(own)
@@ -56,6 +57,6 @@ def lost(tensor: NDArray[np.floating], own: Own, placement: Placement, measured:
         "values_clipped_share": float(((picture < -0.5 / 255) | (picture > 1 + 0.5 / 255)).mean()),
         "photo_saturated_share": measured.saturated,
         "range_expected": [low, high],
-        "range_found": [float(np.nanmin(tensor)), float(np.nanmax(tensor))],
-        "outside_expected_share": outside_share(tensor, own),
+        "range_found": [float(numbers.min()), float(numbers.max())],
+        "outside_expected_share": outside_share(numbers, own),
     }

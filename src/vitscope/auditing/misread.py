@@ -139,6 +139,11 @@ def sentences(found: Misread) -> list[str]:
     ]
 
 
+def _points(value: float) -> str:
+    """Score points, with a true minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def _answer(found: Misread) -> str:
     (label, p), (wrong, right) = found.top[0], found.chances
     said = f"The model answers {label} ({p:.1%}): {found.wrong} {wrong:.1%}, {found.truth} {right:.1%}"
@@ -172,8 +177,8 @@ def _square(found: Misread) -> str:
     what = f"the {hidden.side}×{hidden.side} patches that speak most for {found.wrong} ({place_of(found)})"
     came = _came(found, hidden.wrong)
     return (
-        f"Hiding {what} takes the lead from {found.lead:.2f} to {hidden.wrong.lead:.2f} score points; a square anywhere takes "
-        f"{mean:.2f} ± {spread:.2f} off it. {came}"
+        f"Hiding {what} takes the lead from {_points(found.lead)} to {_points(hidden.wrong.lead)} score points; a square anywhere takes "
+        f"{_points(mean)} ± {spread:.2f} off it. {came}"
     )
 
 
@@ -203,13 +208,13 @@ def _growing(found: Misread) -> str:
         most = found.hidden.growing[-1]
         return (
             f"Even with the {most[0]:.0%} of the patches hidden that speak most for {found.wrong}, it still leads {found.truth} "
-            f"({most[1].lead:.2f} score points): no small part of the photo decides this."
+            f"({_points(most[1].lead)} score points): no small part of the photo decides this."
         )
     share, _, chance = turned
-    random = "leads too" if chance.lead <= 0 else "does not lead"
+    random = "leads as well" if chance.lead <= 0 else f"stays behind by {_points(chance.lead)}"
     return (
         f"With the {share:.0%} of the patches hidden that speak most for {found.wrong}, {found.truth} leads; with as many hidden at random "
-        f"it {random} ({-chance.lead:+.2f})."
+        f"it {random}."
     )
 
 
@@ -223,10 +228,11 @@ def _layers(found: Misread) -> list[str]:
     last = len(layers) - 1
     if signs.all() or not signs.any():
         return [f"Read after every block by the model’s own head, {wrong if signs.all() else right} leads all the way."]
-    switch = int(np.flatnonzero(signs != signs[-1])[-1]) + 1
-    leader = wrong if signs[-1] else right
-    where = f"from block {switch} of 0 to {last}" if switch < last else f"only from the last block, {last},"
-    return [f"Read after every block by the model’s own head, {leader} leads for good {where} on; before, the lead changes sides."]
+    switches = np.flatnonzero(signs[1:] != signs[:-1]) + 1
+    leader, other = (wrong, right) if signs[-1] else (right, wrong)
+    before = f"before, {other} leads" if len(switches) == 1 else f"before, the lead changes sides {len(switches) - 1} times"
+    where = f"from block {switches[-1]} on (of 0 to {last})" if switches[-1] < last else f"in the last block, {last}, alone"
+    return [f"Read after every block by the model’s own head, {leader} leads for good {where}; {before}."]
 
 
 def _attention(found: Misread) -> str:
@@ -255,8 +261,11 @@ def _ways(found: Misread) -> list[str]:
         out.append(f"The answer changes under {len(changed)} of {len(found.outcomes)} other ways to feed the photo: {listed}.")
     if kept:
         leads = [one.lead for one in kept]
+        kinds = {kind: [one.kind for one in found.outcomes].count(kind) for kind in dict.fromkeys(one.kind for one in kept)}
+        of = {kind: [one.kind for one in kept].count(kind) for kind in kinds}
+        listed = ", ".join(f"{kind}{f' {of[kind]} of {n} ways' if n > 1 else ''}" for kind, n in kinds.items())
         out.append(
-            f"It does not change under {len(kept)} of {len(found.outcomes)} ({', '.join(one.text for one in kept)}): there the lead of "
-            f"{found.wrong} lies between {min(leads):.2f} and {max(leads):.2f}."
+            f"It does not change under {len(kept)} of {len(found.outcomes)} ({listed}): there the lead of "
+            f"{found.wrong} lies between {_points(min(leads))} and {_points(max(leads))}."
         )
     return out
