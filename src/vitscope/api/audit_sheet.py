@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Hypotheses shown of each aspect.
 SHOWN = 4
+ASPECTS = ("place", "resize", "source", "values")
 
 
 def audit_view(audit: Audit) -> View:
@@ -68,7 +69,7 @@ def _given(sheet: Sheet, audit: Audit) -> None:
     shown = np.asarray(np.rint(255 * np.clip(gap / max(float(gap.max()), 1e-9), 0, 1)), np.uint8)
     sheet.picture("Where they differ.", np.repeat(shown[..., None], 3, axis=2), f"Largest difference {short(float(gap.max()))}.")
     rows: list[tuple[object, ...]] = []
-    for aspect in dict.fromkeys(one.aspect for one in audit.explained.tried):
+    for aspect in ASPECTS:
         tried = sorted((one for one in audit.explained.tried if one.aspect == aspect), key=lambda one: one.residual)
         kept = list({one.text: one for one in reversed(tried)}.values())
         rows += [(one.text, aspect, one.residual) for one in sorted(kept, key=lambda one: one.residual)[:SHOWN]]

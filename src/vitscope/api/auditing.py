@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,8 +197,3 @@ def provenance_of(model: LoadedModel) -> Any:
         seed=model.seed,
         versions={name: importlib.metadata.version(name) for name in names},
     )
-
-
-def with_samples(provenance: Any, samples: Sequence[Sample]) -> Any:
-    """The same, and the photos it was made from."""
-    return replace(provenance, samples=tuple(sample.digest or sample.id for sample in samples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from vitscope.auditing.lost import lost, undone
 from vitscope.auditing.objects import Seen, object_findings, seen_object
 from vitscope.auditing.photo import photo_findings, quality
 from vitscope.auditing.recipe import Own, Photo, Recipe
-from vitscope.auditing.search import Explained, explain, own_way
+from vitscope.auditing.search import Explained, OwnWay, explain, own_way
 from vitscope.auditing.steps import AuditStep, steps_of
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
@@ -154,30 +154,19 @@ def audit(
     """
     photo = sample.photo
     way = own_way(model.own, photo)
-    placement = way.placement
-    fed = way.tensor if tensor is None else tensor
     measured = quality(photo)
-    answers = model.tops(way.tensor)
-    findings = photo_findings(photo, measured, file, placement)
-    explained = None
-    if tensor is not None:
-        given = Given(tensor, way.tensor, sample.exif)
-        fault = broken(given)
-        if not fault:
-            answers = model.tops(way.tensor, tensor)
-            explained = explain(tensor, model.own, photo, way.recipe)
-            fault = tensor_findings(Given(tensor, way.tensor, sample.exif, _change(answers)), explained, model.own)
-            placement = _placed(photo, explained.best, placement)
-        findings = [*fault, *findings]
+    compared = _compared(model, sample, way, tensor)
     cut, embedding = model.cut(way.tensor)
-    placement = placement.only(_covered(cut))
+    placement = compared.placement.only(_covered(cut))
     seen = None if mask is None else seen_object(mask, placement, cut)
-    own_findings = coverage_findings(cut)
+    findings = [*compared.findings, *photo_findings(photo, measured, file, way.placement)]
+    findings += [*(object_findings(seen, cut) if seen else []), *coverage_findings(cut)]
     if tensor is None:
-        own_findings += [*_stretched(placement), *channel_findings(model, way.tensor)]
+        findings += [*_stretched(placement), *channel_findings(model, way.tensor)]
+    fed = way.tensor if tensor is None else tensor
     return Audit(
         sample=sample,
-        findings=ranked([*findings, *(object_findings(seen, cut) if seen else []), *own_findings]),
+        findings=ranked(findings),
         steps=steps_of(sample, file, model.own, way),
         placement=placement,
         cut=cut,
@@ -186,12 +175,34 @@ def audit(
         tensor=fed,
         own_tensor=way.tensor,
         own=model.own,
-        provenance=model.provenance,
-        explained=explained,
-        answers=tuple(answers),
+        provenance=replace(model.provenance, samples=(sample.digest or sample.id,)),
+        explained=compared.explained,
+        answers=compared.answers,
         seen=seen,
         mask=mask,
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A given tensor beside the model's own; where none was given, the model's own alone."""
+
+    findings: list[Finding]
+    placement: Placement
+    answers: tuple[Top, ...]
+    explained: Explained | None = None
+
+
+def _compared(model: Audited, sample: Sample, way: OwnWay, tensor: NDArray[np.float32] | None) -> _Compared:
+    if tensor is None:
+        return _Compared([], way.placement, tuple(model.tops(way.tensor)))
+    fault = broken(Given(tensor, way.tensor, sample.exif))
+    if fault:
+        return _Compared(fault, way.placement, tuple(model.tops(way.tensor)))
+    answers = model.tops(way.tensor, tensor)
+    explained = explain(tensor, model.own, sample.photo, way.recipe)
+    findings = tensor_findings(Given(tensor, way.tensor, sample.exif, _change(answers)), explained, model.own)
+    return _Compared(findings, _placed(sample.photo, explained.best, way.placement), tuple(answers), explained)
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

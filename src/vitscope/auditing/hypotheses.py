@@ -106,7 +106,8 @@ def scalings(own: Values, mean: tuple[float, ...], std: tuple[float, ...], pictu
         yield Values.normalised(m, s, kind="wrong-mean-std", text=f"mean and std of {name}")
     yield Values("not-normalised", "values 0 to 1, mean and std not applied", one, none)
     yield Values("not-normalised", "values 0 to 255, neither divided by 255 nor normalised", (255.0,) * 3, none)
-    yield Values("wrong-mean-std", "values −1 to 1", (2.0,) * 3, (-1.0,) * 3)
+    if not np.allclose((own.gain, own.offset), ((2.0,) * 3, (-1.0,) * 3)):
+        yield Values("wrong-mean-std", "values −1 to 1", (2.0,) * 3, (-1.0,) * 3)
     yield Values.normalised(mean, std, kind="not-divided-by-255", text="normalised, but not divided by 255 before", white=255.0)
     yield Values.normalised(mean, std, kind="divided-by-255-twice", text="divided by 255 twice, then normalised", white=1 / 255.0)
     yield Values("divided-by-255-twice", "divided by 255 twice, not normalised", (1 / 255.0,) * 3, none)

@@ -165,7 +165,13 @@ class _Search:
             self.tried.append(Tried("place", text_of_place(recipe), residual))
         start_residual = scored[0][0]
         residual, best = min(scored, key=lambda pair: pair[0])
-        return best if residual < GAIN * start_residual - STEP else own
+        if residual >= GAIN * start_residual - STEP:
+            return own
+        if best.frame == "own" and best.turn in (2, 3, 4) and residual > SAME:
+            # mirrored by somebody else, an odd margin is cut a pixel further on
+            nearer = self.registered(best, small)
+            best = nearer[1] if nearer[0] < GAIN * residual - STEP else best
+        return best
 
     def registered(self, own: Recipe, photo: Photo) -> tuple[float, Recipe]:
         """The crop moved to where the tensor lies in the resized picture."""

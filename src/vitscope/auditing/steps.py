@@ -90,8 +90,8 @@ def _moves(photo: Photo, recipe: Recipe, placement: Placement, off: float) -> li
 def _values(own: Own, tensor: NDArray[np.float32]) -> list[AuditStep]:
     picture = undone(tensor, own)
     low, high = expected_range(own)
-    scaled = f"{picture.min():.3f} to {picture.max():.3f}"
-    found = f"{tensor.min():.3f} to {tensor.max():.3f} (black and white: {low:.3g} and {high:.3g})"
+    scaled = f"{picture.min():.3f} to {picture.max():.3f}".replace("-", "−")
+    found = f"{tensor.min():.3f} to {tensor.max():.3f} (black and white: {low:.3g} and {high:.3g})".replace("-", "−")
     from_mean = np.abs(tensor.transpose(1, 2, 0)) / max(float(np.abs(tensor).max()), 1e-9)
     mean = ", ".join(f"{v:.4g}" for v in dict.fromkeys(own.mean))
     std = ", ".join(f"{v:.4g}" for v in dict.fromkeys(own.std))

@@ -102,7 +102,7 @@ class Sheet:
             title: its name.
             head: a word for each column.
             rows: as many values each.
-            bars: number of a column that is drawn as a bar as well (values 0..1).
+            bars: number of a column of shares 0..1, each drawn as a bar as well.
         """
         self._add("table", facts={"title": title, "head": list(head), "rows": plain([list(row) for row in rows]), "bars": bars})
 

@@ -98,7 +98,8 @@ def _table(_: View, panel: Panel) -> dict[str, Any]:
     rows = []
     for row in panel.facts["rows"]:
         bar = row[bars] if bars is not None and isinstance(row[bars], (int, float)) else None
-        rows.append({"cells": [value_words(value) for value in row], "bar": None if bar is None else min(max(float(bar), 0.0), 1.0)})
+        cells = [value_words(value) if bar is None or i != bars else percent(float(bar)) for i, value in enumerate(row)]
+        rows.append({"cells": cells, "bar": None if bar is None else min(max(float(bar), 0.0), 1.0)})
     return {**panel.facts, "rows": rows}
 
 
