@@ -58,9 +58,7 @@ def _findings(sheet: Sheet, audit: Audit) -> None:
 
 def _given(sheet: Sheet, audit: Audit) -> None:
     assert audit.explained is not None
-    sheet.section(
-        "Your tensor beside the model’s own", "Both shown with the model’s own normalisation undone; beyond black and white is cut."
-    )
+    sheet.section("Your tensor beside the model’s own", "Both with the model’s own normalisation undone; beyond black and white is cut.")
     own, given = audit.picture(audit.own_tensor), audit.picture()
     low, high = float(audit.tensor.min()), float(audit.tensor.max())
     sheet.picture("Yours.", given, f"Values {short(low)} to {short(high)}.")
