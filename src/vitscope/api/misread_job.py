@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitscope.api.job import load_model
+from vitscope.api.loading import load_model
 from vitscope.api.patches_job import check_sheet_output
 from vitscope.api.progress import progress
 from vitscope.errors import ArgumentError
