@@ -103,6 +103,7 @@ def _walk(root: Path) -> Found:
     """Every file below a folder; links to folders are followed, none twice, and names that begin with a dot are looked past."""
     files: dict[str, str] = {}
     seen: set[tuple[int, int]] = set()
+    _new(root, seen)
     for folder, inner, names in os.walk(root, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith(".") and _new(Path(folder) / name, seen))
         for name in names:
