@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
 from vitscope.api.notebook import view
+from vitscope.api.parts import patch_filters, position_similarity, token_figure, token_pca
 from vitscope.api.views import same_run
 from vitscope.api.write import figure, report, save
 
@@ -33,10 +34,14 @@ __all__ = [
     "legrad",
     "load",
     "occlusion",
+    "patch_filters",
+    "position_similarity",
     "relevance",
     "report",
     "rollout",
     "save",
+    "token_figure",
+    "token_pca",
     "view",
 ]
 
