@@ -19,14 +19,14 @@ def test_sigkill_at_random_times_ends_with_the_same_files(tmp_path):
         path = tmp_path / "in" / f"class {i % 4}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) // (1 + i % 4)).save(path)
-    command = [Path(sys.executable).parent / "vitscope", "embed", tmp_path / "in", "--method", "pca", "--method", "tsne"]
+    command = [Path(sys.executable).parent / "vitscope", "embed", tmp_path / "in"]
     command = [*command, "--layer", "5", "--threads", "1", "--quiet", "--out"]
     started = time.monotonic()
     subprocess.run([*command, tmp_path / "whole.parquet"], check=True)
     whole = time.monotonic() - started
     chance, kills, partly = random.Random(0), 0, 0
     out = tmp_path / "cut.parquet"
-    for _ in range(6):
+    for _ in range(4):
         process = subprocess.Popen([*command, out])
         try:
             process.wait(whole * (0.35 + 0.5 * chance.random()))
