@@ -135,6 +135,8 @@ def embed(model: LoadedModel, folder: Folder, where: Path, job: Job, tell: Any =
         for number in shown:
             layer = Layer(store, number, rows, job.seed)
             projections += [project(layer, method, job.dim, threads=job.threads or 1, tell=tell) for method in job.methods]
+        if tell is not None:
+            tell("near-duplicates and label suspects")
         found = findings(layer)
     return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, model.labels), found)
 
@@ -269,7 +271,9 @@ def summary(done: Embedded) -> list[str]:
         layers = ", ".join(f"{point['layer']}: {point['knn_accuracy']:.1%}" for point in done.curve)
         lines.append(f"nearest neighbours name the label, by layer: {layers}{accuracy}")
     lines += [figures(one) for one in done.projections]
-    if done.found:
+    if "not_compared" in done.found:
+        lines.append(f"near-duplicates and label suspects: {done.found['not_compared']}")
+    else:
         lines.append(f"near-duplicates: {done.found['near_duplicates_found']}, label suspects: {done.found['label_suspects_found']}")
     return lines
 

@@ -26,8 +26,9 @@ IN_MEMORY = 800_000_000
 REDUCED = 50
 #: Quality is measured on so many points; of more, on a draw of them, and that is said.
 QUALITY_POINTS = 20_000
-#: t-SNE, UMAP, duplicates and suspects look at every pair of points: at most of so many.
+#: t-SNE and UMAP look at every pair of points: at most of so many. Duplicates and suspects, which nobody asked for, of fewer.
 MOST_PAIRED = 200_000
+MOST_COMPARED = 50_000
 
 Tell = Callable[[str], None]
 
@@ -242,8 +243,8 @@ def model_accuracy(rows: Rows, names: Sequence[str]) -> tuple[float | None, int]
 
 def findings(layer: Layer) -> dict[str, Any]:
     """Near-duplicates and label suspects with their evidence, worst first, the first hundred of each; and how many there are."""
-    if layer.tokens != 1 or not len(layer.rows) > NEAR or layer.count > MOST_PAIRED:
-        return {}
+    if layer.tokens != 1 or not NEAR < len(layer.rows) <= MOST_COMPARED:
+        return {"not_compared": f"pairs of photos are compared for {NEAR + 1} to {MOST_COMPARED:,} photos, of one vector each"}
     index, distance = nearest(layer.vectors, NEAR)
     rows = layer.rows
     pairs = near_duplicates(rows.id, rows.digest, index, distance)
