@@ -1,8 +1,10 @@
 """The store: shards come back as they went in, damage and gaps are made good, and another model's vectors are refused."""
 
 import dataclasses
+import random
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -133,3 +135,34 @@ def test_shards_are_small_enough_to_hold():
     assert shard_rows(768 * 4 * 12) == 512
     assert shard_rows(197 * 768 * 4 * 12) == 8
     assert shard_rows(10**9) == 1
+
+
+def test_sigkill_while_shards_are_written_loses_none_and_changes_none(tmp_path):
+    code = """
+import sys
+import numpy as np
+from pathlib import Path
+from vitscope.projection.store import Manifest, Rows, Shard, open_store
+made = Manifest("m", "w", "p", "cpu", "float32", "pooled", (0,), "float32", 400, "l", 10, 2)
+store = open_store(Path(sys.argv[1]), made)
+for number in store.missing():
+    names = [f"p{i}" for i in range(number * 10, number * 10 + 10)]
+    rows = Rows(names, names, names, names, [0.5] * 10, names)
+    store.write(number, Shard(rows, {0: np.random.default_rng(number).standard_normal((10, 4000))}, []))
+    print(number, flush=True)
+"""
+    command = [sys.executable, "-c", code]
+    subprocess.run([*command, tmp_path / "whole"], check=True, stdout=subprocess.DEVNULL)
+    chance, cut = random.Random(0), []
+    for _ in range(5):
+        process = subprocess.Popen([*command, tmp_path / "cut"], stdout=subprocess.PIPE, text=True)
+        for _ in range(chance.randint(1, 6)):
+            process.stdout.readline()
+        time.sleep(0.01 * chance.random())  # somewhere within the next shard
+        process.kill()
+        process.wait()
+        cut.append(len(list((tmp_path / "cut").glob("shard-*"))))
+    subprocess.run([*command, tmp_path / "cut"], check=True, stdout=subprocess.DEVNULL)
+    assert any(0 < count < 40 for count in cut), f"no kill fell into the writing: {cut}"
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "cut"))
+    assert one == other
