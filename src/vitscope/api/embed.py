@@ -93,13 +93,13 @@ def run(job: Job) -> list[Path]:
     out = job.out or Path(f"{job.folder.resolve().stem or 'photos'}.parquet")
     _check(job, out)
     with progress(quiet=job.quiet) as tell:
-        from vitscope.api.job import _load
+        from vitscope.api.loading import load_model
         from vitscope.inputs.folders import open_folder
 
         tell("listing photos")
         arrow()  # a missing library is said before any work
         folder = open_folder(job.folder, labels_file=job.labels_file).thinned(job.limit)
-        model = _load(job.model, job.given, job.threads, tell)
+        model = load_model(job.model, job.given, job.threads, tell)
         done = embed(model, folder, out.with_suffix(".vectors"), job, tell)
         tell("writing")
         written = write(done, out)
@@ -157,7 +157,7 @@ def _layers(written: Sequence[str]) -> list[int] | None:
 
 def _check(job: Job, out: Path) -> None:
     """Refuse what cannot be done before any work."""
-    from vitscope.api.job import check_folder
+    from vitscope.api.output import check_folder
 
     for method in job.methods:
         check_method(method, job.dim)
