@@ -222,6 +222,43 @@ def patches(
     run(PatchesJob(photo, model, given, box, mask, tensor, out, as_json, threads, quiet))
 
 
+@app.command()
+def embed(
+    folder: Annotated[Path, typer.Argument(help="Folder, .zip, or .npz of JPEG files.", metavar="FOLDER", show_default=False)],
+    model: Ref = "builtin:photos",
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", help="Block to project, -1 is the last; several times for several, or all.", metavar="L"),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="pca (default), tsne or umap; several times for several.", metavar="NAME")
+    ] = None,
+    dim: Annotated[int, typer.Option("--dim", help="2 or 3 dimensions.")] = 2,
+    vectors: Annotated[str, typer.Option("--vectors", help="pooled (what the head reads), cls, patch-mean or tokens.")] = "pooled",
+    keep: Annotated[str, typer.Option("--vectors-dtype", help="Vectors are kept as float32 or float16.")] = "float32",
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many photos, evenly spread over the folder.", min=1)] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels-file", help="Table of labels: CSV, TSV, JSON lines or Parquet.", metavar="FILE")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture and the vectors are put beside it.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What each layer made of a folder of photos: points in a plane or in space, and how far to trust them."""
+    from vitscope.api.embed import Job, run
+
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    methods = tuple(method or ("pca",))
+    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet))
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
     """See a vision transformer's way from data to decision."""

@@ -59,6 +59,10 @@ def test_drawing_and_reading_import_no_torch():
         "vitscope.web.widget",
         "vitscope.figures",
         "vitscope.metrics",
+        "vitscope.inputs.folders",
+        "vitscope.projection.maps",
+        "vitscope.projection.store",
+        "vitscope.projection.suspects",
     ]
     loaded = python(f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)")
     assert loaded == "False"

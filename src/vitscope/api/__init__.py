@@ -10,6 +10,7 @@ from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
 from vitscope.api.misreading import misread
 from vitscope.api.notebook import view
+from vitscope.api.parts import patch_filters, position_similarity, token_figure, token_pca
 from vitscope.api.sheets import write_sheet
 from vitscope.api.views import same_run
 from vitscope.api.write import figure, report, save
@@ -38,10 +39,14 @@ __all__ = [
     "load",
     "misread",
     "occlusion",
+    "patch_filters",
+    "position_similarity",
     "relevance",
     "report",
     "rollout",
     "save",
+    "token_figure",
+    "token_pca",
     "view",
     "write_sheet",
 ]

@@ -17,7 +17,7 @@ from vitscope.errors import ArgumentError, PhotoError
 from vitscope.inputs.arrays import from_array
 from vitscope.inputs.colours import RGB, Notes, stored_deep, to_rgb
 from vitscope.inputs.formats import FRAME_NAMES
-from vitscope.inputs.opening import BROKEN, MAX_PIXELS, check_size, decode, digest, header, opened
+from vitscope.inputs.opening import BROKEN, MAX_PIXELS, check_size, decode, digest, header, held, opened
 
 Source = str | Path | Image.Image | NDArray[np.generic] | Sample
 
@@ -94,6 +94,23 @@ def _from_file(source: str | Path, name: str, max_pixels: int) -> Sample:
     with opened(path) as file, header(file, text, max_pixels) as picture:
         pixels, notes, orientation = _as_displayed(picture, text, file)
         return _sample(pixels, notes, id=name or path.stem, path=text, exif=orientation, digest=digest(file))
+
+
+def read_bytes(data: bytes, *, path: str, id: str, max_pixels: int = MAX_PIXELS) -> Sample:  # noqa: A002 - the field's own name
+    """The picture in a file's bytes, out of an archive; as :func:`read_sample` reads the file itself.
+
+    Args:
+        data: the file's bytes.
+        path: what to call the file in outputs and errors.
+        id: what to call the picture.
+        max_pixels: refuse larger pictures before decoding them.
+
+    Raises:
+        PhotoError: as :func:`read_sample`.
+    """
+    with held(data, path) as file, header(file, path, max_pixels) as picture:
+        pixels, notes, orientation = _as_displayed(picture, path, file)
+        return _sample(pixels, notes, id=id, path=path, exif=orientation, digest=digest(file))
 
 
 def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> Sample:

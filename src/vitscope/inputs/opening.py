@@ -75,6 +75,17 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
+def held(data: bytes, where: str) -> io.BufferedReader:
+    """A file's bytes, out of an archive, to be read as the file would be.
+
+    Raises:
+        PhotoError: there are none.
+    """
+    if not data:
+        raise PhotoError("the file is empty (0 bytes)", expected="a picture", where=where, todo="get the file again")
+    return _Watched(io.BytesIO(data))
+
+
 def digest(file: io.BufferedReader) -> str:
     """sha256 of the whole file, in hex."""
     file.seek(0)

@@ -1,0 +1,113 @@
+"""From a trace to one vector a photo (or one a token), layer by layer: tensors become arrays here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.core.layout import Kind, Readout
+from vitscope.errors import ArgumentError, MethodError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitscope.trace import Trace
+
+KINDS = ("pooled", "cls", "patch-mean", "tokens")
+
+
+def vectors_of(trace: Trace, kind: str = "pooled", layers: Sequence[int] | None = None) -> dict[int, NDArray[np.float32]]:
+    """Vectors of each photo from the blocks' outputs, before any norm of the head.
+
+    Formula:
+        ``w · Z_l``: "pooled" with ``w`` what the head reads of the last block (several read-outs one after the other, as a head sees
+        them; of an attention pool its own row, mean over heads); "cls" and "patch-mean" that token, and the patches' mean.
+
+    Args:
+        trace: of a batch of photos.
+        kind: one of :data:`KINDS`; "tokens" keeps every token.
+        layers: blocks, from 0; all where None.
+
+    Shapes:
+        returns by layer ``[b, width]``, or ``[b, n, width]`` for tokens.
+
+    Raises:
+        ArgumentError: another kind, or a layer that is not there.
+        MethodError: a model without that token, or whose read-out is not known.
+    """
+    from vitscope.trace import Needs
+
+    if kind not in KINDS:
+        raise ArgumentError(f"vectors {kind!r}", expected=", ".join(KINDS), where="--vectors")
+    hidden = trace.with_needs(Needs(hidden=True)).hidden
+    weights = [] if kind == "tokens" else _weights(trace, kind)
+    found = {}
+    for layer in range(len(hidden)) if layers is None else layers:
+        if not 0 <= layer < len(hidden):
+            raise ArgumentError(f"layer {layer}", expected=f"0 to {len(hidden) - 1}", where="layer")
+        z = hidden[layer]
+        if z.dim() != 3:
+            raise MethodError(f"block {layer} gives {list(z.shape)}", expected="tokens [b, n, width]", where=trace.provenance.model)
+        found[layer] = _array(z) if kind == "tokens" else np.concatenate([_read(z, w, layer, trace) for w in weights], axis=1)
+    return found
+
+
+def _read(z: Tensor, weights: Tensor, layer: int, trace: Trace) -> NDArray[np.float32]:
+    """``w · Z``, in the precision of the weights."""
+    import torch
+
+    if z.shape[1] != weights.shape[1]:
+        raise MethodError(
+            f"block {layer} has {z.shape[1]} tokens",
+            expected=f"the {weights.shape[1]} tokens of the layout",
+            where=trace.provenance.model,
+            todo="choose other layers (--layer)",
+        )
+    return _array(torch.einsum("bn,bnw->bw", weights, z.to(weights.dtype)))
+
+
+def _weights(trace: Trace, kind: str) -> list[Tensor]:
+    """One row of weights ``[b, n]`` for each read-out."""
+    from vitscope.methods.starts import pool_vector, start_of
+
+    layout = trace.layout
+    if kind == "patch-mean":
+        return [_even(trace, layout.kinds == Kind.PATCH)]
+    if kind == "cls":
+        if not (layout.kinds == Kind.CLS).any():
+            raise MethodError("this model has no CLS token", where=trace.provenance.model, todo="use --vectors patch-mean")
+        return [_even(trace, layout.kinds == Kind.CLS)]
+    if not layout.readouts:
+        raise MethodError(
+            "it is not known which tokens this model's head reads", where=trace.provenance.model, todo="use --vectors patch-mean, or cls"
+        )
+    found = []
+    for number, readout in enumerate(layout.readouts):
+        begin = start_of(trace, "pooled", number)
+        if begin.weights is None and begin.pool[-1].keys != layout.n:
+            raise MethodError(_late(readout), where=trace.provenance.model, todo="use --vectors patch-mean")
+        found.append(
+            begin.weights
+            if begin.weights is not None
+            else pool_vector(begin, lambda call: call.rows().mean(dim=1)[:, 0], keep=0.0, mix=1.0)
+        )
+    return found
+
+
+def _late(readout: Readout) -> str:
+    return f"the head reads a token that joins after the blocks ({readout.name})"
+
+
+def _even(trace: Trace, which: NDArray[np.bool_]) -> Tensor:
+    import torch
+
+    like = trace.calls[0].out
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return torch.as_tensor(which / which.sum(), dtype=dtype, device=like.device).expand(len(trace), -1)
+
+
+def _array(x: Tensor) -> NDArray[np.float32]:
+    return np.asarray(x.detach().float().cpu().numpy(), dtype=np.float32)
