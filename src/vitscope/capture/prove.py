@@ -79,7 +79,9 @@ class Proof:
                     f"proof of {name} failed: {check.text} (measured {check.measured:.3g})",
                     expected=f"within {check.tolerance:g}" if name != "effect" else f"more than {check.tolerance:g}",
                     where=where,
-                    todo=IDLE if name == "effect" else "nothing drawn from this capture could be trusted; please report the model",
+                    todo=IDLE
+                    if name == "effect"
+                    else "nothing drawn from this capture could be trusted; please report the model (docs/errors/proof.md)",
                 )
         return self
 

@@ -81,7 +81,9 @@ def query_text(query: Query) -> str:
 def _pooled(trace: Trace, start: int, layer: int) -> Start:
     readouts = trace.layout.readouts
     if trace.unmapped:
-        raise MethodError(trace.unmapped, where=trace.provenance.model, todo="use grad-cam, integrated-gradients or occlusion")
+        raise MethodError(
+            trace.unmapped, where=trace.provenance.model, todo="use grad-cam, integrated-gradients or occlusion (docs/errors/layout.md)"
+        )
     if not readouts:
         raise MethodError(
             "it is not known which tokens this model's head reads",

@@ -89,7 +89,8 @@ def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
     """Whether every call of tokens among themselves is over the same tokens of whole pictures, and no other call reads fewer of them."""
     among = {call.queries for call in calls if call.queries == call.keys}
     reduced = any(call.keys < call.queries for call in calls)
-    return len(among) == 1 and not reduced and all(call.out.shape[0] == batch for call in calls)
+    first = calls[0].keys in among  # else the picture is read by other tokens first (latents)
+    return len(among) == 1 and first and not reduced and all(call.out.shape[0] == batch for call in calls)
 
 
 def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid:

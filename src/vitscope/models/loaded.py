@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
-from vitscope.capture.prove import Proof
+from vitscope.capture.prove import Check, Proof
 from vitscope.capture.run import run
 from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
@@ -28,6 +28,8 @@ from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
 from vitscope.models.hiding import hide_pixels
 from vitscope.models.laying import Laid
+from vitscope.models.layout import noise_picture
+from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version
@@ -110,8 +112,14 @@ class LoadedModel:
 
     def _facts_at(self, input_size: tuple[int, int] | None) -> Facts:
         if self._facts is None:
-            size = small_size(self.described, input_size or self.input_size)
-            self._facts = learn(self.described, size, self.seed)
+            size = input_size or self.input_size
+            small = small_size(self.described, size)
+            try:
+                self._facts = learn(self.described, small, self.seed)
+            except RuntimeError:  # the model's own complaint: not so small then
+                if small == size:
+                    raise
+                self._facts = learn(self.described, size, self.seed)
         return self._facts
 
     def _renew(self) -> str:
@@ -162,6 +170,7 @@ class LoadedModel:
             "classes": facts.classes,
             "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
             "calls": calls,
+            "memory": sum(call.kept for call in found.calls),
             "layout": found.layout.as_dict(),
             "stages": [list(layout.grid) for layout in found.laid.layouts],
             "dropping": facts.drop,
@@ -169,6 +178,11 @@ class LoadedModel:
             "proof": facts.proof.as_dict() if facts.proof else {},
             "why": found.laid.unmapped,
         }
+
+    def rules(self, input_size: tuple[int, int] | None = None) -> dict[str, Check]:
+        """The rules every model keeps here, tried out on noise (``vitscope inspect --prove``): see :mod:`vitscope.models.rules`."""
+        self.study(input_size)
+        return keeps_rules(self.described, noise_picture(input_size or self.input_size, self.module, self.seed))
 
     def _method(self, found: Study, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
         why = ""

@@ -82,12 +82,12 @@ def steps(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor,
         forward(noise)
     found = []
     for call in calls:
-        path = next((path for path in _above(call) if path in seen), None)
-        if path is None:
+        around = [path for path in _above(call) if path in seen]
+        if not around:
             raise ProofError(
                 "no module around this attention keeps its tokens' shape", expected="blocks: tokens in, as many out", where=call
             )
-        found.append(seen[path])
+        found.append(seen[around[0]])
     return found
 
 

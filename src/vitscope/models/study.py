@@ -33,7 +33,12 @@ SMALL = 14
 
 @dataclass(frozen=True)
 class CallFacts:
-    """One attention call without its tensors."""
+    """One attention call without its tensors.
+
+    Attributes:
+        windows: windows in one picture (1 for a call over all tokens).
+        each: bytes kept for each query, each key, and each pair of both, in all heads of one window.
+    """
 
     path: str
     kind: str
@@ -42,11 +47,20 @@ class CallFacts:
     keys: int
     block: int | None
     windows: int = 1
+    each: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def kept(self) -> int:
+        """Bytes a trace keeps of this call for one picture."""
+        query, key, pair = self.each
+        return self.windows * (self.queries * query + self.keys * key + self.queries * self.keys * pair)
 
     @classmethod
     def of(cls, call: AttentionCall, block: int | None) -> CallFacts:
         """What is worth remembering of a call on one picture."""
-        return cls(call.path, call.kind, call.heads, call.queries, call.keys, block, int(call.out.shape[0]))
+        each = (_bytes_of(call.q) + _bytes_of(call.out), _bytes_of(call.k) + _bytes_of(call.v))
+        pair = 0 if call.weights is None else call.heads * call.weights.element_size()
+        return cls(call.path, call.kind, call.heads, call.queries, call.keys, block, int(call.out.shape[0]), (*each, pair))
 
     def at(self, learnt: int, tokens: int) -> CallFacts:
         """The same call on an input of so many tokens, learnt on another of so many."""
@@ -58,12 +72,18 @@ class CallFacts:
         return tokens + count - learnt if count >= learnt else count
 
 
+def _bytes_of(x: Tensor | None) -> int:
+    """Bytes of one token in all heads."""
+    return 0 if x is None else int(x.shape[1] * x.shape[-1]) * x.element_size()
+
+
 @dataclass(frozen=True)
 class Facts:
     """What does not depend on the input's size.
 
     Attributes:
-        laid: where the tokens lie at the size this was learnt on, and the attention calls there.
+        laid: where the tokens lie at the size this was learnt on (without the calls' tensors).
+        calls: the attention calls there.
         classes: number of class scores; 0 for a headless model.
         read: bool ``[n]`` tokens the output depends on; None where the model gives its tokens themselves.
         even: whether the head reads even means of them (and not with weights of its own, a gate, a maximum or one by one).
@@ -72,6 +92,7 @@ class Facts:
     """
 
     laid: Laid
+    calls: tuple[CallFacts, ...]
     classes: int
     read: NDArray[np.bool_] | None
     even: bool
@@ -123,18 +144,24 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
 
     passed = run(described.module, scores, noise, blocks=laid.blocks)
     classes = 0 if passed.logits is None else int(passed.logits.shape[1])
+    calls, light = _remembered(laid), replace(laid, calls=())
     if laid.unmapped:
-        return Facts(laid, classes, None, even=False, drop="pixels", proof=_proven(described, noise, laid))
+        return Facts(light, calls, classes, None, even=False, drop="pixels", proof=_proven(described, noise, laid))
     pooled = len(made[-1]) == 2
     read = _read(described, noise, laid) if pooled else None
     return Facts(
-        laid,
+        light,
+        calls,
         classes,
         read,
         even=read is None or _even(described, noise, laid, read),
         drop="pixels" if laid.stages is not None else _drop(described, noise, passed, laid.layout),
         proof=_proven(described, noise, laid, read),
     )
+
+
+def _remembered(laid: Laid) -> tuple[CallFacts, ...]:
+    return tuple(CallFacts.of(call, laid.blocks.number(call.path)) for call in laid.calls)
 
 
 def _proven(described: Loaded, noise: Tensor, laid: Laid, read: NDArray[np.bool_] | None = None) -> Proof | None:
@@ -205,16 +232,14 @@ def study(described: Loaded, facts: Facts, size: tuple[int, int], seed: int) -> 
     Raises:
         ProofError: tokens that cannot be accounted for at this size.
     """
-    if size == facts.layout.input_size:
-        laid = facts.laid
-    elif facts.laid.stages is None and not facts.laid.unmapped:
-        laid = replace(facts.laid, layout=bare_layout(described, noise_picture(size, described.module, seed)))
-    else:
-        laid = lay_out(described, noise_picture(size, described.module, seed))
-    learnt = tuple(CallFacts.of(call, laid.blocks.number(call.path)) for call in laid.calls)
+    laid, calls = facts.laid, facts.calls
     one = laid.stages is None and not laid.unmapped
-    calls = tuple(call.at(facts.layout.n, laid.layout.n) for call in learnt) if one else learnt
-    laid = replace(laid, calls=())  # tensors are not kept
+    if size != facts.layout.input_size and one:
+        laid = replace(laid, layout=bare_layout(described, noise_picture(size, described.module, seed)))
+        calls = tuple(call.at(facts.layout.n, laid.layout.n) for call in calls)
+    elif size != facts.layout.input_size:
+        found = lay_out(described, noise_picture(size, described.module, seed))
+        laid, calls = replace(found, calls=()), _remembered(found)
     return Study(replace(laid.layout, readouts=_readouts(described, facts, laid, calls)), calls, laid)
 
 

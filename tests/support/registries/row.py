@@ -125,6 +125,8 @@ def _layout(small: Small) -> dict[str, Any]:
         found = loaded.describe(small.size)
     except VitscopeError as error:
         return {"why": line(error)}
+    except Exception as error:  # noqa: BLE001 - a fault of ours: the row shows it
+        return {"why": f"fault: {type(error).__name__}: {line(error)}"}
     return {
         "layout": _drawn(found["layout"], found["stages"]),
         "methods": tuple(m["name"] for m in found["methods"] if m["available"]),
