@@ -112,14 +112,8 @@ class LoadedModel:
 
     def _facts_at(self, input_size: tuple[int, int] | None) -> Facts:
         if self._facts is None:
-            size = input_size or self.input_size
-            small = small_size(self.described, size)
-            try:
-                self._facts = learn(self.described, small, self.seed)
-            except RuntimeError:  # the model's own complaint: not so small then
-                if small == size:
-                    raise
-                self._facts = learn(self.described, size, self.seed)
+            size = small_size(self.described, input_size or self.input_size)
+            self._facts = learn(self.described, size, self.seed)
         return self._facts
 
     def _renew(self) -> str:

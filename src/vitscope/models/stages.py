@@ -240,13 +240,13 @@ def _merged(
         with replacing_output(module, left.path, lambda _: shaped(tokens, left.left, channel)):
             try:
                 shapes.append(_entering(module, entered, forward, noise))
-            except RuntimeError:  # a batch fixed before this block: the whole model runs on as many pictures
+            except (RuntimeError, ValueError):  # a batch fixed before this block: the whole model runs on as many pictures
                 shapes.append(_entering(module, entered, forward, noise.expand(len(tokens), -1, -1, -1)))
         return shapes[-1].flatten(1)
 
     changed = _changing(tokens_of(left.left, channel), stage, run)
     wide = {kind: x.view(-1, *shapes[0].shape[1:]) for kind, x in changed.items()}
-    axis = _channel(wide["row"][:1]) if shapes[0].dim() == 4 else 2
+    axis = _channel(wide["row"][:1] & wide["column"][:1]) if shapes[0].dim() == 4 else 2
     slots = {kind: tokens_of(x, axis).any(dim=-1) if len(x) else x.new_zeros(0, wide_tokens(shapes[0], axis)) for kind, x in wide.items()}
     sources = _depends(slots, stage)
     return replace(_grid_of(slots, sources, (left.path, entered.path)), channel=axis), axis, Shares.even(sources, stage.n)
@@ -287,6 +287,8 @@ def _seats(step: Step, stage: Stage, channel: int, call: str) -> Seats:
     keys, queries = _slots(step, stage, channel)
     single = [[int(x[0]) if len(x) == 1 else -1 if len(x) == 0 else -2 for x in window] for window in queries]
     at = torch.tensor(single)
+    if bool((at == -2).any()) and len(queries) == 1:
+        at = _in_order(queries[0], stage)[None]
     many = int((at == -2).sum())
     counts = torch.bincount(at[at >= 0], minlength=stage.n)
     if many or bool((counts != 1).any()):
@@ -296,6 +298,26 @@ def _seats(step: Step, stage: Stage, channel: int, call: str) -> Seats:
             where=call,
         )
     return Seats(at, Shares.even([slot for window in keys for slot in window], stage.n), stage.n)
+
+
+def _in_order(slots: list[Tensor], stage: Stage) -> Tensor:
+    """Queries that each see a neighbourhood (a convolution before the attention): the middles, in order, are the grid's cells.
+
+    Shapes:
+        returns ``[nq]`` token numbers; −2 throughout where the middles are no such grid.
+    """
+    middle = torch.stack([stage.cells[x].double().mean(dim=0) if len(x) else torch.full((2,), -1.0) for x in slots])
+    ranks = [torch.unique(middle[:, axis][middle[:, axis] >= 0], return_inverse=True) for axis in (0, 1)]
+    inside = (middle >= 0).all(dim=1)
+    out = torch.full((len(slots),), -2)
+    if tuple(len(values) for values, _ in ranks) != stage.grid or int(inside.sum()) != stage.grid[0] * stage.grid[1]:
+        return out
+    at = {(int(r), int(c)): i for i, (r, c) in enumerate(stage.cells.tolist())}
+    cells = zip(ranks[0][1].tolist(), ranks[1][1].tolist(), strict=True)
+    out[inside] = torch.tensor([at[cell] for cell in cells])
+    others = [int(x[0]) if len(x) == 1 else -2 for x, kept in zip(slots, inside.tolist(), strict=True) if not kept]
+    out[~inside] = torch.tensor(others, dtype=torch.long)
+    return out
 
 
 def _slots(step: Step, stage: Stage, channel: int) -> tuple[list[list[Tensor]], list[list[Tensor]]]:

@@ -30,6 +30,9 @@ from vitscope.trace import AttentionCall
 #: Patches along a side that are enough to learn everything but the layout.
 SMALL = 14
 
+#: Patches of fewer pixels belong to models with stages.
+PLAIN = 8
+
 
 @dataclass(frozen=True)
 class CallFacts:
@@ -120,8 +123,11 @@ class Study:
 
 
 def small_size(described: Loaded, size: tuple[int, int]) -> tuple[int, int]:
-    """A smaller size at which the same code runs, where the model takes inputs of any size; else the size itself."""
-    if not described.flexible or described.patch is None:
+    """A smaller size at which the same code runs, where the model takes inputs of any size; else the size itself.
+
+    Never for small patches: they are merged in stages, and a Swin that once saw a small picture keeps smaller windows (transformers).
+    """
+    if not described.flexible or described.patch is None or min(described.patch) < PLAIN:
         return size
     return min(size[0], SMALL * described.patch[0]), min(size[1], SMALL * described.patch[1])
 
