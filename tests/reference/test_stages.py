@@ -135,3 +135,73 @@ def test_a_layer_is_drawn_on_its_own_grid():
     assert vs.attention(trace, layer=0).grid.shape == (5, 7)
     assert vs.attention(trace, layer=-1).grid.shape == (3, 4)
     assert vs.attention(trace, layer=-1).layout.stride == (8, 8)
+
+
+def segformer():
+    """Keys reduced 2×2 in the first stage; patches of 7 px, 4 apart; merged by 3×3 convolutions, 2 apart."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[2, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        num_labels=5,
+    )
+    return redraw(transformers.SegformerForImageClassification(config)).double()
+
+
+def boxes(grid, coarse, low, high, step):
+    """``[coarse, fine]``: equal parts to the cells from ``step·i + low`` to ``step·i + high`` that there are."""
+    matrix = torch.zeros(coarse[0] * coarse[1], grid[0] * grid[1], dtype=torch.float64)
+    for i in range(coarse[0]):
+        for j in range(coarse[1]):
+            for y in range(max(0, step * i + low), min(grid[0], step * i + high + 1)):
+                for x in range(max(0, step * j + low), min(grid[1], step * j + high + 1)):
+                    matrix[i * coarse[1] + j, y * grid[1] + x] = 1
+    return matrix / matrix.sum(dim=1, keepdim=True)
+
+
+def test_reduced_keys_and_overlapping_merges_equal_one_dense_matrix():
+    model = vs.load(segformer(), input_size=(32, 48))
+    pixels = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    trace = model.trace(pixels)
+    assert [layout.grid for layout in trace.layouts] == [(8, 12), (4, 6)]
+    assert [(call.queries, call.keys) for call in trace.blocks] == [(96, 24), (96, 24), (24, 24)]
+    reduced, merged = boxes((8, 12), (4, 6), 0, 1, 2), boxes((8, 12), (4, 6), -1, 1, 2)
+    mean = [call.rows().mean(dim=1)[0] for call in trace.blocks]
+    one, two = (0.5 * a @ reduced + 0.5 * torch.eye(96) for a in mean[:2])
+    last = 0.5 * mean[2] + 0.5 * torch.eye(24)
+    expected = (torch.full((1, 24), 1 / 24, dtype=torch.float64) @ last @ merged @ two @ one)[0].numpy()
+    found = vs.rollout(trace)[0]
+    assert np.abs(found.values[0] - expected).max() <= 1e-6
+    assert found.values.sum() == pytest.approx(1)
+    assert found.meta["padding"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["pvt", "pvt_v2", "cvt", "swinv2"])
+def test_other_families_hold_their_mass(kind):
+    """Shapes, and that nothing is lost where there is no padding (a cls token that joins late keeps its share)."""
+    transformers = pytest.importorskip("transformers")
+    small = {
+        "pvt": ("PvtForImageClassification", {"image_size": 32, "depths": [1] * 4}),
+        "pvt_v2": ("PvtV2ForImageClassification", {"image_size": 64, "depths": [1] * 4}),
+        "cvt": ("CvtForImageClassification", {"depth": [1, 2, 3]}),
+        "swinv2": (
+            "Swinv2ForImageClassification",
+            {"image_size": 32, "embed_dim": 8, "depths": [2, 1], "num_heads": [2, 2], "window_size": 4},
+        ),
+    }[kind]
+    side = small[1].get("image_size", 64)
+    config = transformers.AutoConfig.for_model(kind, num_labels=5, **small[1])
+    torch.manual_seed(0)
+    model = vs.load(redraw(getattr(transformers, small[0])(config), spread=0.7), input_size=(side, side))
+    trace = model.trace(torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    assert not trace.unmapped, trace.unmapped
+    shown = vs.rollout(trace)[0]
+    assert shown.grid.shape == (side // 4, side // 4)
+    assert float(shown.values.sum()) + shown.meta["padding"] == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(vs.relevance(trace)[0].values).all()

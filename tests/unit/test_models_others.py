@@ -87,7 +87,8 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"timm", "tra
 """
 TIMM = "import timm; model = timm.create_model('vit_tiny_patch16_224', depth=2, img_size=32).eval()"
 HF = """from transformers import ViTConfig, ViTForImageClassification
-model = ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, num_hidden_layers=2, hidden_size=16, num_attention_heads=2)).eval()"""
+config = ViTConfig(image_size=32, patch_size=8, num_hidden_layers=2, hidden_size=16, num_attention_heads=2)
+model = ViTForImageClassification(config).eval()"""
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitscope.capture.hidden import first_tensor, replacing_output, shaped, tokens_of
+from vitscope.capture.hidden import replacing_output, shaped, tokens_of
 from vitscope.capture.intercept import Recorder
 from vitscope.capture.modes import ordinary_mode
 from vitscope.core.layout import Kind, TokenLayout
@@ -69,7 +69,9 @@ def steps(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor,
             given = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
             if given is None or not (isinstance(output, Tensor) or (isinstance(output, (tuple, list)) and output)):
                 return
-            left = first_tensor(output, part)
+            left = output if isinstance(output, Tensor) else output[0]
+            if not isinstance(left, Tensor):
+                return
             if given.shape == left.shape and given.dim() in (3, 4) and len(given) == len(noise):
                 seen[path] = Step(path, part, args, kwargs, given.detach(), left.detach())
 

@@ -14,20 +14,28 @@ from support.registries.row import Small, everything, usable
 BATCH = 2
 
 
-def entries() -> Iterator[str]:
-    """Names of the configurations, one for each different vision tower."""
-    import open_clip
+#: What only makes a tower wider, deeper or finer.
+SIZES = ("layers", "width", "image_size", "patch_size", "head_width", "mlp_ratio", "ls_init_value", "attn_pooler_heads", "n_queries")
 
-    seen: set[str] = set()
+
+def entries() -> Iterator[str]:
+    """Names of the configurations, one (the smallest) for each different kind of vision tower: sizes share their code."""
+    import open_clip
+    import timm
+
+    kinds: dict[str, list[str]] = {}
     for name in open_clip.list_models():
-        tower = {
-            key: value
-            for key, value in open_clip.get_model_config(name)["vision_cfg"].items()
-            if key not in ("layers", "width", "image_size")
-        }
-        if str(tower) not in seen:
-            seen.add(str(tower))
-            yield name
+        tower = dict(open_clip.get_model_config(name)["vision_cfg"])
+        trunk = tower.pop("timm_model_name", "")
+        known = timm.models._registry._model_to_module.get(trunk.partition(".")[0], trunk)
+        same = {key: value for key, value in sorted(tower.items()) if key not in SIZES}
+        kinds.setdefault(f"{known} {same}", []).append(name)
+    yield from sorted(min(names, key=_largeness) for names in kinds.values())
+
+
+def _largeness(name: str) -> tuple[int, str]:
+    order = ("-T", "-S", "-M", "tiny", "small", "-B", "base", "medium")
+    return next((i for i, part in enumerate(order) if part in name), len(order)), name
 
 
 def build(name: str) -> Small:
