@@ -188,7 +188,8 @@ def output(out: Any) -> tuple[Tensor | None, Tensor]:
         made = getattr(out, name, None)
         if isinstance(made, Tensor):
             return None, made
-    return None, out[0]
+    maps = getattr(out, "feature_maps", None)  # backbones give one for each stage asked for
+    return None, maps[-1] if maps else out[0]
 
 
 def _labels(config: Any, module: nn.Module) -> tuple[str, ...]:

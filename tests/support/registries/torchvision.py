@@ -11,15 +11,35 @@ from support.registries.row import Small, everything, usable
 
 BATCH = 2
 #: One of these widths stands for all: the code is the same.
-ONE_OF = ("regnet_x", "regnet_y", "resne", "vgg", "densenet", "efficientnet_b", "quantized", "wide", "shufflenet", "convnext", "mnasnet")
+ONE_OF = (
+    "swin_v2",
+    "swin3d",
+    "swin_",
+    "vit_",
+    "regnet_x",
+    "regnet_y",
+    "resne",
+    "vgg",
+    "densenet",
+    "efficientnet_b",
+    "quantized",
+    "wide",
+    "shufflenet",
+    "convnext",
+    "mnasnet",
+)
+
+
+#: The smallest of the families with attention.
+SMALLER = ("swin_t", "swin_v2_t", "swin3d_t", "vit_b_16")
 
 
 def entries() -> Iterator[str]:
-    """Names of all models; of the families without attention whose sizes share one code, the first."""
+    """Names of all models; of families whose sizes share one code, the smallest with attention or the first without."""
     import torchvision
 
     seen: set[str] = set()
-    for name in torchvision.models.list_models():
+    for name in sorted(torchvision.models.list_models(), key=lambda name: (SMALLER.index(name) if name in SMALLER else 9, name)):
         family = next((part for part in ONE_OF if name.startswith(part)), name)
         if family not in seen:
             seen.add(family)
