@@ -128,6 +128,7 @@ def inspect(
     labels: Labels = None,
     input_size: InputSize = None,
     as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on standard output.")] = False,
+    prove: Annotated[bool, typer.Option("--prove", help="Also try the rules every model keeps; exit 1 where one fails.")] = False,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -140,7 +141,7 @@ def inspect(
     from vitscope.api.job import inspect as run_inspect
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
-    run_inspect(ref, given, as_json=as_json, out=out, threads=threads, quiet=quiet)
+    run_inspect(ref, given, as_json=as_json, prove=prove, out=out, threads=threads, quiet=quiet)
 
 
 @app.command()

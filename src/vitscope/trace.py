@@ -20,6 +20,7 @@ from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target, resolve
 from vitscope.errors import ArgumentError, CaptureError, MethodError
+from vitscope.grids import Seats, Stages
 
 #: Attention rows of all heads are computed in blocks of at most this many values (float32: 16 MB).
 BLOCK_VALUES = 4_000_000
@@ -57,6 +58,8 @@ class AttentionCall:
         path: dotted path of the module that made the call.
         block: block number 0..L−1; None for calls outside the blocks (attention pools).
         mixed: the model mixes the heads after the softmax (talking heads): then ``out ≠ A V``, and ``∂s/∂A`` is kept as it came.
+        seats: which token sits at each (window, slot), where the call is over windows or reduced keys: its ``b`` is then pictures
+            times windows; None for a call over all tokens.
     """
 
     path: str
@@ -75,6 +78,15 @@ class AttentionCall:
     layer_grad: Tensor | None = None
     layer_grad_weights: Tensor | None = None
     mixed: bool = False
+    seats: Seats | None = None
+
+    def enter(self, vector: Tensor) -> Tensor:
+        """Weights on tokens ``[b, n]`` as weights on this call's queries ``[b · w, nq]``: the same where it is over all tokens."""
+        return vector if self.seats is None else self.seats.take(vector)
+
+    def leave(self, slots: Tensor) -> Tensor:
+        """Weights on this call's keys ``[b · w, nk]`` as weights on tokens ``[b, n]``."""
+        return slots if self.seats is None else self.seats.give(slots)
 
     @property
     def heads(self) -> int:
@@ -310,6 +322,9 @@ class Trace:
         layer_logits: where layer scores were asked: ``[b, c]`` for each block, the model's own tail (norm, pool, head) on its tokens.
         target: what the gradients are of, or None.
         exact_drop: how tokens are dropped in another run: "removed" from the sequence, or "masked" as keys.
+        layouts: one for each stage of a hierarchical model, first grid first (that one is ``layout``); else just ``layout``.
+        stages: how a hierarchical model's windows and grids fit together; None for one grid throughout.
+        unmapped: why attention cannot be put on the picture; "" where it can.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
 
@@ -330,6 +345,9 @@ class Trace:
     layer_pools: tuple[AttentionCall, ...] = ()
     layer_logits: tuple[Tensor, ...] = ()
     exact_drop: str = "removed"
+    layouts: tuple[TokenLayout, ...] = ()
+    stages: Stages | None = None
+    unmapped: str = ""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
@@ -361,6 +379,20 @@ class Trace:
         if not -count <= layer < count:
             raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
         return self.blocks[layer]
+
+    def layout_of(self, layer: int) -> TokenLayout:
+        """The tokens a block works on: the layout, or a hierarchical model's grid at that block."""
+        return self.layout if self.stages is None else self.layouts[self.stages.of[layer]]
+
+    def onto(self, layer: int, vector: Tensor) -> Tensor:
+        """Weights on the tokens that enter the next block as weights on those that leave this one (after the last: unchanged)."""
+        if self.stages is None or layer + 1 >= len(self.stages.of):
+            return vector
+        return self.stages.down(vector, self.stages.of[layer + 1], self.stages.of[layer])
+
+    def on_first(self, layer: int, vector: Tensor) -> Tensor:
+        """Weights on a block's tokens as weights on the first grid's."""
+        return vector if self.stages is None else self.stages.down(vector, self.stages.of[layer], 0)
 
     def call(self, path: str) -> AttentionCall:
         """The attention call made at a module path."""

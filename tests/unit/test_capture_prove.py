@@ -28,7 +28,7 @@ def calls(name: str) -> list[AttentionCall]:
 def test_as_plain_values():
     built = BY_ID["hf:vit"].build()
     proof = prove(built.module, built.call, built.pixels, tokens=17, heads=4).as_dict()
-    assert list(proof) == ["shape", "rows", "reconstruction", "effect"]
+    assert list(proof) == ["complete", "shape", "rows", "reconstruction", "effect"]
     for check in proof.values():
         assert check["passed"] is True
         assert set(check) == {"passed", "measured", "tolerance", "text"}

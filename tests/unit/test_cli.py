@@ -320,6 +320,26 @@ def test_inspect_json_names_calls_layout_methods_and_proof(vs):
     assert "Proof" in text
 
 
+def test_inspect_is_a_card_with_a_tree_a_grid_and_what_a_photo_costs(vs):
+    code, text, err = vs("inspect", "builtin:photos", "--prove")
+    assert code == 0, err
+    lines = text.splitlines()
+    assert sum(line.strip().replace(" ", "") == "▫" * 8 for line in lines) == 8
+    assert any(line.startswith("Attention calls (") and "B kept for each photo" in line for line in lines)
+    assert any("calls)" in line and "heads" in line for line in lines)
+    rules = lines[lines.index("Rules every model keeps") + 1 :]
+    assert [line.split()[:2] for line in rules] == [["answer", "holds"], ["batch", "holds"], ["weights", "holds"]]
+
+
+def test_inspect_prove_fails_where_photos_of_a_batch_see_each_other(vs, monkeypatch):
+    from vitscope.capture.prove import Check
+    from vitscope.models.loaded import LoadedModel
+
+    broken = {"batch": Check(passed=False, measured=0.5, tolerance=1e-4, text="alone and in a batch it differs by 0.5")}
+    monkeypatch.setattr(LoadedModel, "rules", lambda self: broken)
+    refused(vs("inspect", "builtin:photos", "--prove"), 1, "builtin:photos: alone and in a batch it differs by 0.5")
+
+
 def test_inspect_writes_its_facts_to_any_file(vs, tmp_path):
     code, _, err = vs("inspect", "builtin:photos", "--out", tmp_path / "facts.json", "--quiet")
     assert code == 0, err

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitscope.core.layout import Kind
-from vitscope.errors import CaptureError, MethodError, ProofError
+from vitscope.errors import MethodError, ProofError
 from vitscope.methods import attention
 from vitscope.models import load
 
@@ -196,12 +196,12 @@ def test_a_token_made_of_the_whole_picture_is_no_patch():
     assert found.grid == (4, 6)
 
 
-def test_windows_are_refused():
-    swin = transformers.SwinForImageClassification(
-        transformers.SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4)
-    )
-    with pytest.raises((ProofError, CaptureError)):
-        load(swin.eval()).layout()
+def test_windows_and_merging_are_laid_out_stage_by_stage():
+    config = transformers.SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4)
+    model = load(transformers.SwinForImageClassification(config).eval())
+    layout = model.layout()
+    assert (layout.grid, layout.patch, [r.name for r in layout.readouts]) == ((8, 8), (4, 4), ["patch mean"])
+    assert [stage.grid for stage in model.study().laid.layouts] == [(8, 8), (4, 4)]
 
 
 def hf(name, config, **more):

@@ -281,7 +281,7 @@ def test_description_for_inspect():
     found = loaded().describe()
     assert [call["path"] for call in found["calls"]] == [c.path for c in loaded().trace(PHOTOS[0]).calls]
     assert {(call["kind"], call["heads"], call["queries"], call["keys"]) for call in found["calls"]} == {("sdpa", 2, 17, 17)}
-    assert set(found["proof"]) == {"shape", "rows", "reconstruction", "effect"}
+    assert set(found["proof"]) == {"complete", "shape", "rows", "reconstruction", "effect"}
     assert all(check["passed"] for check in found["proof"].values())
     assert all(method["available"] for method in found["methods"])
     headless = load(

@@ -2,38 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
+
+#: The widest grid drawn cell by cell.
+DRAWN = 32
 
 
 def as_text(found: Mapping[str, Any]) -> str:
     """A description of a model (see ``LoadedModel.describe``) as plain text."""
-    return (
-        "\n".join([*_layout(found["layout"]), "", *_calls(found["calls"]), "", *_methods(found["methods"]), "", *_proof(found["proof"])])
-        + "\n"
-    )
+    parts = [_layout(found), _calls(found), _methods(found["methods"]), _proof("Proof that the capture is right", found["proof"])]
+    if found.get("rules"):
+        parts.append(_proof("Rules every model keeps", found["rules"]))
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _layout(layout: Mapping[str, Any]) -> list[str]:
+def _layout(found: Mapping[str, Any]) -> list[str]:
+    layout, stages = found["layout"], found.get("stages") or [found["layout"]["grid"]]
     gh, gw = layout["grid"]
-    prefix = ", ".join(layout["prefix"]) or "none"
     height, width = layout["input_size"]
-    return [
+    lines = [
         "Tokens",
         f"  input            {width} × {height} px",
-        f"  patches          {gw} × {gh} of {layout['patch'][1]} × {layout['patch'][0]} px (across × down)",
-        f"  before them      {prefix}",
-        f"  the head reads   {', '.join(layout['readout']) or 'unknown'}",
-        f"  known by         {layout['source']}",
+        f"  preprocessing    {found.get('preprocessing') or 'not known'}",
     ]
+    size = f"{layout['patch'][1]} × {layout['patch'][0]} px (across × down)"
+    if layout["source"] == "pixels":
+        lines += ["  no map           " + found.get("why", ""), f"  cells            {gw} × {gh} of {size}, for hiding pixels"]
+    else:
+        lines += [
+            f"  patches          {gw} × {gh} of {size}",
+            *([f"  stages           {' → '.join(f'{w} × {h}' for h, w in stages)}"] if len(stages) > 1 else []),
+            f"  before them      {', '.join(layout['prefix']) or 'none'}",
+            f"  the head reads   {', '.join(layout['readout']) or 'unknown'}",
+            f"  known by         {layout['source']}",
+        ]
+    return [*lines, "", *_drawing(gh, gw, len(layout["prefix"]))]
 
 
-def _calls(calls: list[Mapping[str, Any]]) -> list[str]:
-    width = max((len(call["path"]) for call in calls), default=0)
-    lines = [
-        f"  {call['path']:<{width}}  {call['kind']:<11}  {call['heads']:>3} heads  {call['queries']} × {call['keys']}" for call in calls
-    ]
-    return [f"Attention calls ({len(calls)})", *lines]
+def _drawing(gh: int, gw: int, others: int) -> list[str]:
+    """The grid, one mark a patch (one for several where it is wide), tokens that are none before it."""
+    step = -(-max(gh, gw) // DRAWN)
+    rows, columns = -(-gh // step), -(-gw // step)
+    mark = "▫ " * columns
+    note = f"  (one mark for {step} × {step})" if step > 1 else ""
+    first = f"    {'● ' * min(others, 8)}{'…' if others > 8 else ''}".rstrip()
+    return [*([first] if others else []), *(f"    {mark.rstrip()}{note if row == 0 else ''}" for row in range(rows))]
+
+
+def _calls(found: Mapping[str, Any]) -> list[str]:
+    """The tree of calls: alike ones in a row stand in one line."""
+    calls = found["calls"]
+    if not calls:
+        return []
+    lines = [f"Attention calls ({len(calls)}), {_size(found.get('memory', 0))} kept for each photo"]
+    above: list[str] = []
+    groups = [list(group) for _, group in groupby(calls, key=_alike)]
+    for group in groups:
+        *path, name = _common(call["path"] for call in group)
+        shared = next((i for i, (a, b) in enumerate(zip(above, path, strict=False)) if a != b), min(len(above), len(path)))
+        lines += [f"  {'  ' * depth}{path[depth]}" for depth in range(shared, len(path))]
+        above = path
+        first = group[0]
+        windows = f" in {first['windows']} windows" if first.get("windows", 1) > 1 else ""
+        shape = f"{first['heads']} heads, {first['queries']} × {first['keys']}{windows}"
+        lines.append(f"  {'  ' * len(path)}{name}  {first['kind']}, {shape}" + (f"  ({len(group)} calls)" if len(group) > 1 else ""))
+    return lines
+
+
+def _alike(call: Mapping[str, Any]) -> tuple[Any, ...]:
+    names = ("kind", "heads", "queries", "keys", "windows")
+    return (re.sub(r"\d+", "#", call["path"]), *(call.get(name) for name in names))
+
+
+def _common(paths: Iterable[str]) -> list[str]:
+    """The parts of several paths of one form; where they differ in a number, its range."""
+    columns = zip(*(path.split(".") for path in paths), strict=True)
+    return [names[0] if len(set(names)) == 1 else f"{names[0]}…{names[-1]}" for names in columns] or [""]
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count = round(count / 1000)
+    return f"{count} GB"
 
 
 def _methods(methods: list[Any]) -> list[str]:
@@ -47,10 +103,10 @@ def _methods(methods: list[Any]) -> list[str]:
     return ["Methods", *lines]
 
 
-def _proof(proof: Mapping[str, Any]) -> list[str]:
+def _proof(title: str, proof: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, entry in proof.items():
         facts = entry if isinstance(entry, Mapping) else {"text": entry}
         verdict = "holds" if facts.get("passed", True) else "FAILS"
         lines.append(f"  {name:<15}  {verdict}  {facts.get('text', '')}")
-    return ["Proof that the capture is right", *lines]
+    return [title, *lines] if lines else []

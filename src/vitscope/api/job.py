@@ -16,7 +16,7 @@ from vitscope.api.loading import load_model, read_photos
 from vitscope.api.output import check_folder, check_output, kind_of
 from vitscope.api.progress import progress
 from vitscope.core.files import write_atomically
-from vitscope.errors import ArgumentError, MissingExtra
+from vitscope.errors import ArgumentError, MissingExtra, ProofError
 
 if TYPE_CHECKING:
     from vitscope.core.sample import Sample
@@ -134,8 +134,14 @@ def demo(out: Path, given: dict[str, Any], *, threads: int | None, quiet: bool) 
     return written
 
 
-def inspect(ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None, threads: int | None, quiet: bool) -> None:
-    """Describe a model: layout, attention calls, methods, proofs."""
+def inspect(
+    ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None, threads: int | None, quiet: bool, prove: bool = False
+) -> None:
+    """Describe a model: layout, attention calls, methods, proofs; with ``prove`` the rules every model keeps, tried on it.
+
+    Raises:
+        ProofError: one of these rules does not hold, after everything has been written.
+    """
     from vitscope.api.describe import as_text
 
     if out is not None:
@@ -146,6 +152,8 @@ def inspect(ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None,
         model = load_model(ref, given, threads, tell)
         tell("proving the capture")
         found = model.describe()
+        if prove:
+            found["rules"] = {name: check.as_dict() for name, check in model.rules().items()}
     text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if out is not None:
         write_atomically(out, text.encode())
@@ -153,6 +161,9 @@ def inspect(ref: str, given: dict[str, Any], *, as_json: bool, out: Path | None,
         sys.stdout.write(text)
     elif not quiet:
         sys.stdout.write(as_text(found))
+    broken = next((check for check in found.get("rules", {}).values() if not check["passed"]), None)
+    if broken is not None:
+        raise ProofError(broken["text"], expected=f"within {broken['tolerance']:g}", where=ref)
 
 
 def _check_choice(job: Job, out: Path) -> None:

@@ -17,9 +17,11 @@ class Blocks:
 
     Attributes:
         paths: dotted path of each block; its index is the block's number.
+        attends: whether attention is expected (False for models known to have none).
     """
 
     paths: tuple[str, ...]
+    attends: bool = True
 
     def number(self, call: str) -> int | None:
         """Block number of a call made at a module path; None outside the blocks (attention pools, class-attention layers)."""

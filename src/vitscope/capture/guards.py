@@ -85,10 +85,11 @@ def no_dropout(rate: float, path: str, what: str) -> None:
 def unheard(name: str, path: str) -> CaptureError:
     """An attention kernel that keeps its attention to itself."""
     return CaptureError(
-        f"attention runs in {name}, which cannot be intercepted",
+        f"attention runs in {name}, a kernel that is not known here",
         expected="scaled_dot_product_attention, nn.MultiheadAttention, or attention written out with matmul and softmax",
         where=path or "the model",
-        todo="load the model with its sdpa attention (transformers: attn_implementation='sdpa')",
+        todo="load the model with its sdpa attention (transformers: attn_implementation='sdpa'), "
+        f"or say how its arguments are read: vitscope.capture.KERNELS[{name!r}] (docs/errors/unknown-kernel.md)",
     )
 
 
@@ -108,7 +109,8 @@ def none_heard(module: nn.Module) -> CaptureError:
         "no attention call was seen in the whole forward pass",
         expected="scaled_dot_product_attention, nn.MultiheadAttention, or attention written out with matmul and softmax",
         where=type(module).__name__,
-        todo="attention in flash_attn, xformers, flex_attention or compiled code cannot be seen: use the model's sdpa variant",
+        todo="attention in flash_attn, flex_attention or compiled code cannot be seen: use the model's sdpa variant "
+        "(docs/errors/unknown-kernel.md)",
     )
 
 

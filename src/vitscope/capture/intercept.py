@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from vitscope.capture import guards
 from vitscope.capture.following import Track, Tracks, step
 from vitscope.capture.heard import Heads, Heard
-from vitscope.capture.kernel import Arguments
+from vitscope.capture.kernel import KERNELS, Kernel
 from vitscope.capture.paths import Paths
 from vitscope.capture.products import PRODUCTS, Product, arrange, arranger, read, value_roles
 from vitscope.capture.scores import explains, one_key, scores_track, turned, weights_arranger
@@ -92,8 +92,8 @@ class Recorder(TorchFunctionMode):
             guards.check_call(name, args, kwargs, self._paths)
         if self._training and name in guards.RANDOM:
             raise guards.random_draw(name, self._paths.running())
-        if name == "scaled_dot_product_attention":
-            return self._sdpa(func, args, kwargs)
+        if name in KERNELS:
+            return self._fused(KERNELS[name], func, args, kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
         if any(part in name for part in guards.UNHEARD):
@@ -108,20 +108,23 @@ class Recorder(TorchFunctionMode):
 
     # fused attention
 
-    def _sdpa(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        call = Arguments.read(args, kwargs)
+    def _fused(self, kernel: Kernel, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        call = kernel.read(args, kwargs)
         path = self._paths.running()
-        guards.no_dropout(call.dropout, path, "scaled_dot_product_attention")
-        if self._keep is not None:
+        guards.no_dropout(call.dropout, path, _name(func))
+        out: Tensor
+        if len(self.heard) in self._sharpen:
+            out = kernel.back(call.sharpened())
+        elif self._keep is not None:
             call = call.dropping(self._keep, path)
-            args, kwargs = call.arguments()
-        sharpened = len(self.heard) in self._sharpen
-        out: Tensor = call.sharpened() if sharpened else func(*args, **kwargs)
+            out = kernel.back(call.alone())
+        else:
+            out = func(*args, **kwargs)
         self.heard.append(
             Heard(
                 path=self._mha[1] if self._mha else path,
                 kind="mha" if self._mha else "sdpa",
-                heads=self._heads(out.shape[:-2]),
+                heads=self._heads(kernel.place(out.detach()).shape[:-2]),
                 q=call.query,
                 k=call.key,
                 v=call.value,
@@ -129,6 +132,7 @@ class Recorder(TorchFunctionMode):
                 scale=call.scale,
                 masks=() if call.mask is None else (call.mask,),
                 is_causal=call.is_causal,
+                place=kernel.place,
             )
         )
         return out

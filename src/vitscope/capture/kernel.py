@@ -1,14 +1,25 @@
-"""The arguments of one fused attention call, read, and changed on their way where tokens are dropped."""
+"""Fused attention: the arguments of one call, read, and changed on their way where tokens are dropped; and which functions are such.
+
+``KERNELS`` is the extension point: a kernel that vitscope does not know is one line there (docs/how-to/add-a-family.md).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from vitscope.capture import guards
+
+
+def same(x: Tensor) -> Tensor:
+    """The layout that needs no change."""
+    return x
+
 
 NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
@@ -67,6 +78,11 @@ class Arguments:
             kept = self.mask & kept if self.mask.dtype == torch.bool else self.mask.masked_fill(~kept, float("-inf"))
         return replace(self, mask=kept, is_causal=False)
 
+    def alone(self) -> Tensor:
+        """What comes out, by PyTorch's own kernel."""
+        args, options = self.arguments()
+        return F.scaled_dot_product_attention(*args, **options)
+
     def sharpened(self) -> Tensor:
         """What comes out when every query looks at the middle key alone."""
         value = self.value
@@ -75,3 +91,48 @@ class Arguments:
         lead = (self.query[..., 0, 0] + value[..., 0, 0]).shape
         middle = value.shape[-2] // 2
         return value[..., middle : middle + 1, :].expand(*lead, self.query.shape[-2], -1)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a fused attention function is read.
+
+    Attributes:
+        read: from its arguments (positional, by name) to :class:`Arguments`, ``query`` and the rest as ``[*lead, n, d]``.
+        place: from its output to ``[*lead, nq, dv]``; back: the way back.
+    """
+
+    read: Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
+    place: Callable[[Tensor], Tensor] = same
+    back: Callable[[Tensor], Tensor] = same
+
+
+def _tokens_first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Query, key and value as ``[b, n, h, d]`` (xformers and kin); bias and scale by name."""
+    given = {**dict(zip(("query", "key", "value", "attn_bias", "p", "scale"), args, strict=False)), **kwargs}
+    q, k, v = (given[name].transpose(1, 2) for name in ("query", "key", "value"))
+    scale = given.get("scale")
+    mask = given.get("attn_bias")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise guards.unheard(f"memory_efficient_attention with a {type(mask).__name__}", "")
+    return Arguments(
+        q,
+        k,
+        v,
+        mask,
+        float(given.get("p") or 0.0),
+        is_causal=False,
+        scale=float(scale) if scale is not None else 1 / float(q.shape[-1]) ** 0.5,
+        grouped=False,
+    )
+
+
+def _swapped(x: Tensor) -> Tensor:
+    return x.transpose(1, 2)
+
+
+#: Functions that are attention, by plain name; add your own: ``vitscope.capture.KERNELS["my_attention"] = Kernel(read)``.
+KERNELS: dict[str, Kernel] = {
+    "scaled_dot_product_attention": Kernel(Arguments.read),
+    "memory_efficient_attention": Kernel(_tokens_first, _swapped, _swapped),
+}

@@ -89,7 +89,9 @@ class Live:
 
     def batch_first(self, x: Tensor) -> Tensor:
         """A block's output or its gradient as ``[b, n, width]``."""
-        call = next(call for call, number in zip(self.heard, self.numbers(), strict=True) if number is not None)
+        call = next((call for call, number in zip(self.heard, self.numbers(), strict=True) if number is not None), None)
+        if call is None:
+            return x
         tokens = call.place(call.out.detach()).shape[-2]
         return x.transpose(0, 1) if batch_second(x.shape, len(self.pixels), tokens) else x
 

@@ -68,7 +68,7 @@ def _einsum(args: tuple[Any, ...]) -> Product | None:
     if len(args) < 2 or not isinstance(args[0], str):
         return None
     operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
-    equation = args[0].replace(" ", "")
+    equation = _small_letters(args[0].replace(" ", ""))
     if len(operands) != 2 or "->" not in equation or not all(isinstance(x, Tensor) for x in operands):
         return None
     inputs, out = equation.split("->")
@@ -81,6 +81,12 @@ def _einsum(args: tuple[Any, ...]) -> Product | None:
     if any(len(set(part)) != len(part) for part in letters):
         return None
     return Product(operands[0], operands[1], letters)
+
+
+def _small_letters(equation: str) -> str:
+    """The same equation in small letters (capitals stand for the dimensions under an ellipsis here)."""
+    free = iter(c for c in "abcdefghijklmnopqrstuvwxyz" if c not in equation)
+    return equation.translate({ord(c): next(free) for c in sorted(set(equation)) if c.isupper()})
 
 
 def arrange(x: Tensor, have: str, want: str) -> Tensor:

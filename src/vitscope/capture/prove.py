@@ -1,7 +1,11 @@
-"""The four proofs a capture owes: shape, rows, reconstruction, effect. Measured on the model itself, at its first use."""
+"""The proofs a capture owes: complete, shape, rows, reconstruction, effect. Measured on the model itself, at its first use.
+
+All but shape are about calls, and hold for windows, reduced keys and decoders too; shape is about the one layout a plain ViT has.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +18,7 @@ from vitscope.capture.hidden import hearing_blocks
 from vitscope.capture.intercept import intercept
 from vitscope.capture.live import Forward
 from vitscope.capture.modes import ordinary, ordinary_mode
+from vitscope.capture.probe import probe
 from vitscope.errors import CaptureError, ProofError
 from vitscope.trace import AttentionCall
 
@@ -41,15 +46,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Proof:
-    """The four proofs of one model at one input size.
+    """The proofs of one model at one input size.
 
     Attributes:
+        complete: every attention counted by an independent probe was captured; measured: how many were not.
         shape: every block's call has the layout's number of queries and keys; measured: calls that have not.
         rows: attention rows sum to one; measured: the largest distance from one.
         reconstruction: ``A V`` is the call's own output; measured: the largest difference over the output's largest value.
         effect: another attention gives other logits; measured: the smallest relative change over the kinds of call.
     """
 
+    complete: Check
     shape: Check
     rows: Check
     reconstruction: Check
@@ -60,7 +67,7 @@ class Proof:
         return {name: getattr(self, name).as_dict() for name in self.__dataclass_fields__}
 
     def require(self, where: str = "") -> Proof:
-        """This proof, if all four hold.
+        """This proof, if all of it holds.
 
         Raises:
             ProofError: with the numbers of the first that does not.
@@ -72,7 +79,9 @@ class Proof:
                     f"proof of {name} failed: {check.text} (measured {check.measured:.3g})",
                     expected=f"within {check.tolerance:g}" if name != "effect" else f"more than {check.tolerance:g}",
                     where=where,
-                    todo=IDLE if name == "effect" else "nothing drawn from this capture could be trusted; please report the model",
+                    todo=IDLE
+                    if name == "effect"
+                    else "nothing drawn from this capture could be trusted; please report the model (docs/errors/proof.md)",
                 )
         return self
 
@@ -86,7 +95,7 @@ def prove(
     heads: int | None = None,
     blocks: Blocks | None = None,
 ) -> Proof:
-    """All four proofs on one input: three or more forward passes, no gradient.
+    """All proofs on one input: a handful of forward passes, no gradient.
 
     Args:
         module: the model.
@@ -100,22 +109,62 @@ def prove(
         CaptureError: the model cannot be captured at all.
         ProofError: a proof failed; the message has the measured numbers.
     """
+    calls = _heard(module, forward, pixels)
+    blocks = blocks or number_blocks(module, [call.path for call in calls])
+    inside = [call for call in calls if blocks.number(call.path) is not None]
+    return _proof(module, forward, pixels, calls, blocks, prove_shape(inside, tokens, heads))
+
+
+def prove_calls(module: nn.Module, forward: Forward, pixels: Tensor) -> Proof:
+    """The proofs that need no layout: for windows, reduced keys, decoders, two towers; whatever calls there are.
+
+    Args:
+        module: the model.
+        forward: gives one tensor that everything in question ends in.
+        pixels: what it is called on.
+
+    Raises:
+        CaptureError: the model cannot be captured at all.
+        ProofError: a proof failed; the message has the measured numbers.
+    """
+    calls = _heard(module, forward, pixels)
+    return _proof(module, forward, pixels, calls, None, _own_shapes(calls))
+
+
+def _heard(module: nn.Module, forward: Forward, pixels: Tensor) -> tuple[AttentionCall, ...]:
     guards.check_module(module)
+    with ordinary_mode(grad=False), intercept(module, batch=len(pixels)) as recorder:
+        forward(ordinary(pixels))
+    if not recorder.heard:
+        raise guards.none_heard(module)
+    return recorder.calls
+
+
+def _proof(
+    module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None, shape: Check
+) -> Proof:
     with ordinary_mode(grad=False):
         pixels = ordinary(pixels)
-        with intercept(module, batch=len(pixels)) as recorder:
-            forward(pixels)
-        if not recorder.heard:
-            raise guards.none_heard(module)
-        calls = recorder.calls
-        blocks = blocks or number_blocks(module, [call.path for call in calls])
-        proof = Proof(
-            prove_shape([call for call in calls if blocks.number(call.path) is not None], tokens, heads),
-            prove_rows(calls),
-            prove_reconstruction(calls),
-            prove_effect(module, forward, pixels, calls, blocks),
-        )
-    return proof.require(type(module).__name__)
+        complete = prove_complete(module, forward, pixels, calls)
+        effect = prove_effect(module, forward, pixels, calls, blocks)
+        return Proof(complete, shape, prove_rows(calls), prove_reconstruction(calls), effect).require(type(module).__name__)
+
+
+def prove_complete(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall]) -> Check:
+    """Every attention that the probe counts, module by module, has been captured."""
+    counted = Counter(path for path, _ in probe(module, forward, pixels).attention)
+    missed = counted - Counter(call.path for call in calls)
+    text = f"{len(calls)} of {counted.total()} attentions captured"
+    where = next(iter(missed), "")
+    return Check(not missed, missed.total(), 0, text + (f"; not those of {where or 'the model'}" if missed else ""))
+
+
+def _own_shapes(calls: Sequence[AttentionCall]) -> Check:
+    """Without one layout there is nothing to compare with: the shapes are stated."""
+    shapes = list(dict.fromkeys(f"{call.queries} × {call.keys}" for call in calls))
+    return Check(
+        passed=True, measured=0, tolerance=0, text=f"{len(calls)} calls of {', '.join(shapes[:4])}{' …' if len(shapes) > 4 else ''}"
+    )
 
 
 def prove_shape(calls: Sequence[AttentionCall], tokens: int | None, heads: int | None) -> Check:
@@ -184,7 +233,7 @@ def _remixed(rows: Tensor, v: Tensor, out: Tensor) -> Tensor:
     return made
 
 
-def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks) -> Check:
+def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None) -> Check:
     """Let the queries of one call of each kind look at one key alone: the logits must move.
 
     A model without logits must move its last block's output. A call outside the blocks that the logits do not use is told apart.
@@ -195,7 +244,7 @@ def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Seq
     for numbers in _kinds(module, calls, blocks):
         change = _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers[-1:]))
         change = change if change > 10 * noise else _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers))
-        if change <= 10 * noise and blocks.number(calls[numbers[-1]].path) is None:
+        if change <= 10 * noise and _beside(module, forward, pixels, blocks, calls, numbers):
             unused.append(calls[numbers[-1]].path)
             continue
         smallest = min(smallest, change)
@@ -205,16 +254,32 @@ def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Seq
     return Check(passed=10 * noise < smallest < float("inf"), measured=smallest, tolerance=10 * noise, text=text)
 
 
-def _kinds(module: nn.Module, calls: Sequence[AttentionCall], blocks: Blocks) -> list[list[int]]:
+def _beside(
+    module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks | None, calls: Sequence[AttentionCall], numbers: Sequence[int]
+) -> bool:
+    """Whether the output is not made of these calls at all: outside the blocks, or (without blocks) no graph leads back to them."""
+    if blocks is not None:
+        return blocks.number(calls[numbers[-1]].path) is None
+    with ordinary_mode(grad=True), intercept(module, batch=len(pixels)) as recorder:
+        output = forward(pixels.detach().requires_grad_())
+        if output is None or not output.requires_grad:
+            return False
+        outs = [recorder.heard[number].out for number in numbers]
+        return not any(out.requires_grad for out in outs) or all(
+            grad is None for grad in torch.autograd.grad(output.sum(), outs, allow_unused=True)
+        )
+
+
+def _kinds(module: nn.Module, calls: Sequence[AttentionCall], blocks: Blocks | None) -> list[list[int]]:
     """Numbers of the calls of each kind: same way of calling, same class of module, inside or outside the blocks."""
     groups: dict[object, list[int]] = {}
     for number, call in enumerate(calls):
-        key = (call.kind, type(module.get_submodule(call.path)), blocks.number(call.path) is None)
+        key = (call.kind, type(module.get_submodule(call.path)), blocks is None or blocks.number(call.path) is None)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
 
 
-def _observed(module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks, sharpen: Sequence[int] = ()) -> Tensor:
+def _observed(module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks | None, sharpen: Sequence[int] = ()) -> Tensor:
     """Logits, or the last block's output of a model without any; with some calls sharpened."""
     with hearing_blocks(module, blocks) as outputs, intercept(module, batch=len(pixels), sharpen=sharpen):
         logits = forward(pixels)

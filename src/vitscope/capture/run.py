@@ -96,10 +96,10 @@ def _forward(
     """The model's own forward, heard."""
     removed = keep if drop == "removed" else None
     masked = keep if drop == "masked" else None
-    first = blocks.paths[0] if blocks is not None else ""
+    first = blocks.paths[0] if blocks is not None and blocks.paths else ""
     with without_tokens(module, first, removed), intercept(module, batch=len(pixels), keep=masked) as recorder:
         logits = forward(pixels)
-    if not recorder.heard:
+    if not recorder.heard and (blocks is None or blocks.attends):
         raise guards.none_heard(module)
     return logits, recorder.heard
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
-from vitscope.methods.fusion import fuse_heads, push, require_global
+from vitscope.methods.fusion import fuse_heads, on_padding, push, push_heads, require_map
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import Query, Start, start_of
 from vitscope.trace import AttentionCall, Trace
@@ -33,8 +33,9 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
     Raises:
         ArgumentError: layer, head, query or start out of range.
     """
-    begin = start_of(trace, query, start)
+    require_map(trace, trace.blocks)
     number = _layer_number(trace, layer)
+    begin = start_of(trace, query, start, number)
     values, call = _row(trace, begin, number, head)
     fused = head in ("max", "min")
     said = Said(
@@ -45,14 +46,16 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
         head=str(head),
         query=begin.query,
         notes=begin.notes,
+        **({} if fused else on_padding(trace, 1.0 - values.sum(dim=1), values.new_ones(len(values)))),
     )
-    return token_map(trace, to_array(values), said)
+    return token_map(trace, to_array(values), said, trace.layout_of(number))
 
 
 def attention_by_layer(trace: Trace, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> list[Tensor]:
     """The row of every block, first block first: ``L`` tensors ``[b, n]``."""
-    begin = start_of(trace, query, start)
-    return [_row(trace, begin, number, head)[0] for number in range(len(trace.blocks))]
+    require_map(trace, trace.blocks)
+    rows = (_row(trace, start_of(trace, query, start, n), n, head)[0] for n in range(len(trace.blocks)))
+    return [trace.on_first(number, row) for number, row in enumerate(rows)]
 
 
 def _layer_number(trace: Trace, layer: int) -> int:
@@ -85,17 +88,17 @@ def _read_at(trace: Trace, begin: Start, layer: int) -> tuple[Tensor, AttentionC
             return ones, pool, columns
         weights = pool.vecmat(ones).mean(dim=1)[:, columns]
     call = trace.block(layer)
-    require_global(trace, (call,))
+    require_map(trace, (call,))
     return weights, call, ALL
 
 
 def _fused_row(call: AttentionCall, weights: Tensor, head: int | str) -> Tensor:
     """``w · F``, heads fused entry by entry before the row is read."""
     if head == "mean":
-        return call.vecmat(weights).mean(dim=1)
+        return push_heads(call, weights)
     if head in ("max", "min"):
         return push(call, weights, lambda at: fuse_heads(call.rows(at), str(head)))
-    return call.vecmat(weights)[:, head_number(call, head)]
+    return push_heads(call, weights, head_number(call, head))
 
 
 def head_number(call: AttentionCall, head: int | str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,11 @@ from torch import Tensor
 
 from vitscope.core.layout import Kind, TokenLayout
 from vitscope.errors import ArgumentError, MethodError
+from vitscope.methods.result import per_picture
 from vitscope.trace import AttentionCall, Trace
+
+#: Share lost to padding that is worth a sentence.
+SEEN = 1e-4
 
 Fuse = Literal["mean", "max", "min"]
 
@@ -61,24 +65,75 @@ def normalise_rows(rows: Tensor) -> Tensor:
     return torch.where(total > 0, rows / total.clamp_min(torch.finfo(rows.dtype).tiny), rows)
 
 
-def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf) -> Tensor:
+def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf, lost: list[Tensor] | None = None) -> Tensor:
     """``vector · F`` for a matrix ``F`` given in row blocks, thrown away block by block; rows without weight are not computed.
 
     Shapes:
-        vector: ``[b, nq]``; returns ``[b, nk]``.
+        vector: ``[b, nq]``; returns ``[b, nk]`` (for windows: over the grid's tokens both).
+        lost: where given, what went to windows' padding ``[b]`` is added to the list.
     """
+    vector = call.enter(vector)
     out = torch.zeros(vector.shape[0], call.keys, dtype=call.dtype, device=call.out.device)
     used = (vector != 0).any(dim=0)
     for at in call.blocks():
         live = at[used[at]]
         if len(live):
             out += (vector[:, None, live].to(call.dtype) @ rows_of(live))[:, 0]
-    return out
+    left = call.leave(out)
+    if lost is not None and call.seats is not None:
+        lost.append(out.reshape(len(left), -1).sum(dim=1) - left.sum(dim=1))
+    return left
+
+
+def push_heads(call: AttentionCall, vector: Tensor, head: int | None = None) -> Tensor:
+    """``vector · A`` of one head, or of the mean of all heads, ``[b, n]``."""
+    out = call.vecmat(call.enter(vector))
+    return call.leave(out.mean(dim=1) if head is None else out[:, head])
+
+
+def on_padding(trace: Trace, lost: Tensor, whole: Tensor) -> dict[str, Any]:
+    """What windows' padding took of a row: a figure and, where it is not just rounding, a sentence, for each picture.
+
+    Shapes:
+        lost, whole: ``[b]``: weight that went to padding, of how much.
+    """
+    if trace.stages is None:
+        return {}
+    shares = (lost / whole.clamp_min(1e-12)).clamp(0, 1).tolist()
+    text = "{:.1%} went to padding that the model adds around the picture, and is on no patch."
+    return {"meta": {"padding": per_picture(shares)}, "picture_notes": tuple((text.format(x),) if x > SEEN else () for x in shares)}
 
 
 def patch_columns(layout: TokenLayout, call: AttentionCall) -> Tensor:
     """Key positions of the patches; after a class token where one has joined the layout's tokens."""
+    if call.seats is not None:  # a window's slots: patches all of them, but for padding, which holds no more than any other
+        return torch.arange(call.keys, device=call.out.device)
     return torch.as_tensor(np.flatnonzero(layout.kinds == Kind.PATCH) + (call.keys - layout.n), device=call.out.device)
+
+
+def require_place(trace: Trace) -> None:
+    """Attention must have a place on the picture: one grid throughout, or stages that are known.
+
+    Raises:
+        MethodError: with why it has none; or as :func:`require_global` where there is one grid.
+    """
+    if trace.unmapped:
+        raise MethodError(
+            trace.unmapped,
+            where=trace.provenance.model,
+            todo="use grad-cam, integrated-gradients or occlusion (docs/errors/layout.md)",
+        )
+
+
+def require_map(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:
+    """Every block must mix all tokens of the layout, or those of its stage as measured.
+
+    Raises:
+        MethodError: as :func:`require_global`; windows and stages are welcome here.
+    """
+    require_place(trace)
+    if trace.stages is None:
+        require_global(trace, calls)
 
 
 def require_global(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:
@@ -87,6 +142,14 @@ def require_global(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:
     Raises:
         MethodError: no block calls, or one over windows or another number of tokens.
     """
+    require_place(trace)
+    if trace.stages is not None:
+        raise MethodError(
+            "windows and stages are not one matrix over all tokens",
+            expected="attention over all tokens of the layout in every block",
+            where=trace.provenance.model,
+            todo="use rollout, relevance or attention of a layer",
+        )
     if not calls:
         raise MethodError("no attention call belongs to a block of this model", where=trace.provenance.model, todo="see `vitscope inspect`")
     n, b = trace.layout.n, len(trace)

@@ -51,7 +51,8 @@ def grad_cam(trace: Trace, target: object = None, layer: int | None = None) -> T
         target=aim,
         picture_notes=tuple(() if peak > 0 else empty for peak in values.amax(dim=-1).tolist()),
     )
-    return token_map(trace, on_patches(trace, to_array(values)), said)
+    layout = trace.layout_of(number)
+    return token_map(trace, on_patches(trace, to_array(values), layout), said, layout)
 
 
 def grad_cam_by_layer(trace: Trace, target: object = None) -> list[Tensor]:
@@ -59,22 +60,24 @@ def grad_cam_by_layer(trace: Trace, target: object = None) -> list[Tensor]:
     seen = trace.with_needs(NEEDS, trace.resolve(target))
     _require_hidden(seen)
     maps = [
-        _map(seen, i) if _patch_share(seen, i) > 0 else seen.hidden[i].new_full((len(seen), len(seen.layout.patches)), float("nan"))
+        _map(seen, i) if _patch_share(seen, i) > 0 else seen.hidden[i].new_full((len(seen), len(seen.layout_of(i).patches)), float("nan"))
         for i in range(len(seen.hidden))
     ]
-    return [torch.as_tensor(on_patches(trace, to_array(one))) for one in maps]
+    wide = [torch.as_tensor(on_patches(trace, to_array(one), seen.layout_of(i))) for i, one in enumerate(maps)]
+    return [one if trace.stages is None else trace.stages.spread(one, trace.stages.of[i]) for i, one in enumerate(wide)]
 
 
 def _require_hidden(trace: Trace) -> None:
-    n = trace.layout.n
-    if not trace.hidden or any(z.shape[1] != n for z in trace.hidden):
-        found = sorted({int(z.shape[1]) for z in trace.hidden})
-        raise MethodError(f"block outputs with {found} tokens", expected=f"{n} tokens in every block", where=METHOD)
+    wanted = [trace.layout_of(i).n for i in range(len(trace.hidden))]
+    found = [int(z.shape[1]) for z in trace.hidden]
+    if not trace.hidden or found != wanted:
+        numbers = sorted(set(found)), sorted(set(wanted)) or [trace.layout.n]
+        raise MethodError(f"block outputs with {numbers[0]} tokens", expected=f"{numbers[1]} tokens in every block", where=METHOD)
 
 
 def _map(trace: Trace, layer: int) -> Tensor:
     """``[b, P]``."""
-    patches = torch.as_tensor(trace.layout.patches, device=trace.hidden[layer].device)
+    patches = torch.as_tensor(trace.layout_of(layer).patches, device=trace.hidden[layer].device)
     z, g = trace.hidden[layer][:, patches], trace.hidden_grads[layer][:, patches]
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
     weights = g.to(dtype).mean(dim=1)
@@ -84,7 +87,7 @@ def _map(trace: Trace, layer: int) -> Tensor:
 def _patch_share(trace: Trace, layer: int) -> float:
     """Largest gradient on a patch over the largest on any token, at one block's output."""
     g = trace.hidden_grads[layer].abs()
-    patches = torch.as_tensor(trace.layout.patches, device=g.device)
+    patches = torch.as_tensor(trace.layout_of(layer).patches, device=g.device)
     return float(g[:, patches].max()) / max(float(g.max()), torch.finfo(torch.float32).tiny)
 
 

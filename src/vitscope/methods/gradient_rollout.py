@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.methods.fusion import check_share, discard_low, normalise_rows, patch_columns, push, require_global
+from vitscope.methods.fusion import check_share, discard_low, normalise_rows, on_padding, patch_columns, push, require_map
 from vitscope.methods.relevance import NEEDS, weighted_rows
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import pool_vector, start_of
@@ -36,8 +37,11 @@ def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5,
         averaged after the product is cut at zero, as in Chefer et al., ICCV 2021, eq. 5.
     """
     aim = trace.resolve(target)
+    require_map(trace, trace.blocks)
     begin = start_of(trace, "pooled", start)
-    values = gradient_rollout_by_layer(trace, aim, residual, discard, start)[0]
+    lost: list[Tensor] = []
+    values = gradient_rollout_by_layer(trace, aim, residual, discard, start, lost)[0]
+    gone = (1.0 - residual) * torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
     said = Said(
         method=METHOD,
         unit="share of gradient-weighted attention (sums to at most 1)",
@@ -45,30 +49,40 @@ def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5,
         query=begin.query,
         target=aim,
         notes=begin.notes,
+        **on_padding(trace, gone, values.sum(dim=1) + gone),
     )
     return token_map(trace, to_array(values), said)
 
 
 def gradient_rollout_by_layer(
-    trace: Trace, target: object = None, residual: float = 0.5, discard: float = 0.0, start: int = 0
+    trace: Trace,
+    target: object = None,
+    residual: float = 0.5,
+    discard: float = 0.0,
+    start: int = 0,
+    lost: list[Tensor] | None = None,
 ) -> list[Tensor]:
-    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself."""
+    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself.
+
+    What goes to padding is added to ``lost``, block by block (before it is scaled by 1 − residual).
+    """
     check_share(residual, "residual")
     check_share(discard, "discard", below_one=True)
     seen = trace.with_needs(NEEDS, trace.resolve(target))
-    require_global(seen, seen.blocks)
+    require_map(seen, seen.blocks)
     begin = start_of(seen, "pooled", start)
     vector = begin.weights
     if vector is None:
         ones = seen.calls[0].out.new_ones(len(seen), 1)
         vector = pool_vector(begin, lambda call: _through(seen, call, ones, discard), keep=residual, mix=1.0 - residual)
     steps: list[Tensor] = []
-    for call in reversed(seen.blocks):
-        vector = (1.0 - residual) * _through(seen, call, vector, discard) + residual * vector
-        steps.append(vector)
+    for number, call in reversed(list(enumerate(seen.blocks))):
+        vector = seen.onto(number, vector)
+        vector = (1.0 - residual) * _through(seen, call, vector, discard, lost) + residual * vector
+        steps.append(seen.on_first(number, vector))
     return steps[::-1]
 
 
-def _through(trace: Trace, call: AttentionCall, vector: Tensor, discard: float) -> Tensor:
+def _through(trace: Trace, call: AttentionCall, vector: Tensor, discard: float, lost: list[Tensor] | None = None) -> Tensor:
     columns = patch_columns(trace.layout, call)
-    return push(call, vector, lambda at: normalise_rows(discard_low(weighted_rows(call, at), discard, columns)))
+    return push(call, vector, lambda at: normalise_rows(discard_low(weighted_rows(call, at), discard, columns)), lost)

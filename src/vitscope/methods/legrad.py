@@ -37,6 +37,7 @@ def legrad(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
         where the paper averages all rows: for a model read at CLS only that row has a gradient, so the two differ by the factor ``n``.
     """
     aim = trace.resolve(target)
+    require_global(trace, trace.blocks)
     begin = start_of(trace, "pooled", start)
     layers = legrad_by_layer(trace, aim, start)
     said = Said(
@@ -52,6 +53,10 @@ def legrad(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
 
 def legrad_by_layer(trace: Trace, target: object = None, start: int = 0) -> list[Tensor]:
     """Each layer's own map, first block first: ``L`` tensors ``[b, n]``."""
+    if trace.stages is not None:
+        raise MethodError(
+            "the head cannot be put on tokens of an earlier stage", expected="one grid throughout", where=METHOD, todo="use relevance"
+        )
     seen = trace.with_needs(NEEDS, trace.resolve(target))
     begin = start_of(seen, "pooled", start)
     if begin.weights is None:

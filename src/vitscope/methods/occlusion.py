@@ -23,6 +23,8 @@ def occlusion(
     Formula:
         ``map_i = mean over squares on patch i of (s(all) − s(without the square))``. Patch tokens are removed from the sequence
         where the model allows it, else masked as keys (``parameters["drop"]`` says which): the model is shown no grey pixels.
+        Windows and convolutions allow neither: there the pixels are set to the mean colour, in squares of as many patches
+        (``parameters["cell"]``) as make one token of the last stage.
 
     Args:
         trace: what one pass left.
@@ -45,7 +47,8 @@ def occlusion(
         Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014, sec. 4.2; tokens dropped, not greyed.
     """
     aim = trace.resolve(target)
-    covered = squares(trace.layout.grid, size, stride)
+    unit = cell(trace)
+    covered = squares(trace.layout.grid, size * unit, stride * unit)
     hidden = np.zeros((len(covered), trace.layout.n), dtype=bool)
     hidden[:, trace.layout.patches] = covered
     full, b, m = full_scores(trace, aim), len(trace), len(covered)
@@ -57,12 +60,17 @@ def occlusion(
     said = Said(
         method=METHOD,
         unit="score points lost when hidden",
-        parameters={"size": size, "stride": stride, "drop": trace.exact_drop},
+        parameters={"size": size, "stride": stride, "drop": trace.exact_drop} | ({"cell": unit} if unit > 1 else {}),
         target=aim,
         signed=True,
         notes=_coarse(trace),
     )
     return token_map(trace, on_patches(trace, values), said)
+
+
+def cell(trace: Trace) -> int:
+    """Patches along the side of the smallest square that is hidden: those of one token of the last stage."""
+    return max(1, round(trace.layout.grid[0] / trace.layouts[-1].grid[0])) if trace.stages is not None else 1
 
 
 def _coarse(trace: Trace) -> tuple[str, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.methods.fusion import push, require_global
+from vitscope.methods.fusion import on_padding, push, require_map
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import pool_vector, start_of
 from vitscope.trace import AttentionCall, Needs, Trace
@@ -36,8 +37,11 @@ def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
         Chefer, Gur and Wolf, "Generic attention-model explainability", ICCV 2021, eqs. 5 and 6 (self-attention, encoder only).
     """
     aim = trace.resolve(target)
+    require_map(trace, trace.blocks)
     begin = start_of(trace, "pooled", start)
-    values = relevance_by_layer(trace, aim, start)[0]
+    lost: list[Tensor] = []
+    values = relevance_by_layer(trace, aim, start, lost)[0]
+    gone = torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
     said = Said(
         method=METHOD,
         unit="relevance (gradient × attention)",
@@ -45,19 +49,24 @@ def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
         query=begin.query,
         target=aim,
         notes=begin.notes,
+        **on_padding(trace, gone, values.sum(dim=1) + gone),
     )
     return token_map(trace, to_array(values), said)
 
 
-def relevance_by_layer(trace: Trace, target: object = None, start: int = 0) -> list[Tensor]:
-    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself."""
+def relevance_by_layer(trace: Trace, target: object = None, start: int = 0, lost: list[Tensor] | None = None) -> list[Tensor]:
+    """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself.
+
+    What goes to padding is added to ``lost``, block by block.
+    """
     seen = trace.with_needs(NEEDS, trace.resolve(target))
-    require_global(seen, seen.blocks)
+    require_map(seen, seen.blocks)
     vector = weighted_start(seen, start)
     steps: list[Tensor] = []
-    for call in reversed(seen.blocks):
-        vector = vector + push(call, vector, partial(weighted_rows, call))
-        steps.append(vector)
+    for number, call in reversed(list(enumerate(seen.blocks))):
+        vector = seen.onto(number, vector)
+        vector = vector + push(call, vector, partial(weighted_rows, call), lost)
+        steps.append(seen.on_first(number, vector))
     return steps[::-1]
 
 

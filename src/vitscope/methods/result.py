@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.core.targets import Target
 from vitscope.errors import MethodError
@@ -44,20 +45,22 @@ def per_picture(values: Sequence[object]) -> object:
     return tuple(values) if len(values) != 1 else values[0]
 
 
-def on_patches(trace: Trace, values: NDArray[np.floating]) -> NDArray[np.floating]:
+def on_patches(trace: Trace, values: NDArray[np.floating], layout: TokenLayout | None = None) -> NDArray[np.floating]:
     """Patch values ``[b, P]`` in raster order to token values ``[b, n]``; NaN on every other token."""
-    out = np.full((len(trace), trace.layout.n), np.nan, dtype=values.dtype)
-    out[:, trace.layout.patches] = values
+    layout = layout or trace.layout
+    out = np.full((len(trace), layout.n), np.nan, dtype=values.dtype)
+    out[:, layout.patches] = values
     return out
 
 
-def token_map(trace: Trace, values: NDArray[np.floating], said: Said) -> TokenMap:
-    """The map, after one last look.
+def token_map(trace: Trace, values: NDArray[np.floating], said: Said, layout: TokenLayout | None = None) -> TokenMap:
+    """The map, after one last look; on another layout than the trace's own where given (one stage's grid).
 
     Raises:
         MethodError: a patch value that is not a finite number.
     """
-    patches = values[..., trace.layout.patches]
+    layout = layout or trace.layout
+    patches = values[..., layout.patches]
     bad = ~np.isfinite(patches)
     if bad.any():
         raise MethodError(
@@ -67,7 +70,7 @@ def token_map(trace: Trace, values: NDArray[np.floating], said: Said) -> TokenMa
             todo="check the model's weights, or run it in float32",
         )
     known = vars(said) | {"target": said.target.names if said.target else (), "meta": said.meta | _aim(said.target)}
-    return TokenMap(values=values, layout=trace.layout, placements=trace.placements, provenance=trace.provenance, **known)
+    return TokenMap(values=values, layout=layout, placements=trace.placements, provenance=trace.provenance, **known)
 
 
 def _aim(target: Target | None) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,9 +15,11 @@ from vitscope.methods.fusion import (
     discard_low,
     fuse_heads,
     normalise_rows,
+    on_padding,
     patch_columns,
     push,
-    require_global,
+    push_heads,
+    require_map,
 )
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import Query, Start, pool_vector, start_of
@@ -49,9 +52,12 @@ def rollout(
         Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, eq. 1 (r = 0.5). The discard ratio is of
         common implementations, there over the whole matrix; here per row and never on prefix columns.
     """
+    require_map(trace, trace.blocks)
     begin = start_of(trace, query, start)
     values = rollout_by_layer(trace, fuse, residual, discard, query, start)[0]
-    return token_map(trace, to_array(values), said_of(begin, fuse, residual, discard, start))
+    said = said_of(begin, fuse, residual, discard, start)
+    lost = on_padding(trace, 1.0 - values.sum(dim=1), values.new_ones(len(values)))
+    return token_map(trace, to_array(values), replace(said, **lost))
 
 
 def said_of(begin: Start, fuse: str, residual: float, discard: float, start: int) -> Said:
@@ -73,11 +79,12 @@ def rollout_by_layer(
 
 
 def steps(trace: Trace, begin: Start, fuse: str, residual: float, discard: float) -> Iterator[Tensor]:
-    """The row after each block, ``[b, n]``, last block first."""
+    """The row after each block, ``[b, n]`` (on a hierarchical model's first grid), last block first."""
     vector = first_vector(trace, begin, fuse, residual, discard)
-    for call in reversed(trace.blocks):
+    for number, call in reversed(list(enumerate(trace.blocks))):
+        vector = trace.onto(number, vector)
         vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector
-        yield vector
+        yield trace.on_first(number, vector)
 
 
 def first_vector(trace: Trace, begin: Start, fuse: str, residual: float, discard: float) -> Tensor:
@@ -85,7 +92,7 @@ def first_vector(trace: Trace, begin: Start, fuse: str, residual: float, discard
     check_fuse(fuse)
     check_share(residual, "residual")
     check_share(discard, "discard", below_one=True)
-    require_global(trace, trace.blocks)
+    require_map(trace, trace.blocks)
     if begin.weights is not None:
         return begin.weights
     ones = trace.calls[0].out.new_ones(len(trace), 1)
@@ -95,7 +102,7 @@ def first_vector(trace: Trace, begin: Start, fuse: str, residual: float, discard
 def through(trace: Trace, call: AttentionCall, vector: Tensor, fuse: str, discard: float) -> Tensor:
     """``vector · F`` for one call, ``F`` with rows that sum to one."""
     if fuse == "mean" and discard == 0.0:
-        return call.vecmat(vector).mean(dim=1)  # v · mean_h A_h = mean_h (v · A_h); rows sum to one already
+        return push_heads(call, vector)  # v · mean_h A_h = mean_h (v · A_h); rows sum to one already
     return push(call, vector, fused_rows(trace, call, fuse, discard))
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
-from vitscope.methods.fusion import RowsOf
+from vitscope.methods.fusion import RowsOf, require_global
 from vitscope.methods.result import to_array, token_map
 from vitscope.methods.rollout import first_vector, fused_rows, said_of, steps
 from vitscope.methods.starts import Query, start_of
@@ -105,6 +105,7 @@ def refine(
     """
     if len(trace) != 1 or any(c < 2 for c in plan):
         raise ArgumentError(f"{len(trace)} pictures, cells {list(plan)}", expected="one picture, cells of at least 2", where="refine")
+    require_global(trace, trace.blocks)
     begin = start_of(trace, query, start)
     first = first_vector(trace, begin, fuse, residual, discard)
     said = said_of(begin, fuse, residual, discard, start)

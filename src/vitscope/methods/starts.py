@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitscope.core.layout import Kind, Readout
+from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.trace import AttentionCall, Trace
 
@@ -53,17 +53,20 @@ class Start:
         return self.query == "pooled"
 
 
-def start_of(trace: Trace, query: Query = "pooled", start: int = 0) -> Start:
+def start_of(trace: Trace, query: Query = "pooled", start: int = 0, layer: int = -1) -> Start:
     """The start a query names; a head with several read-outs has several starts, chosen by number and never averaged.
+
+    Weights and tokens are those of block ``layer``; in a hierarchical model what the head reads is followed down to them.
 
     Raises:
         ArgumentError: no such query, token or start, with the valid range.
         MethodError: the read-out of this model is unknown.
     """
     if isinstance(query, str) and query.strip().lower() == "pooled":
-        return _pooled(trace, start)
-    token, text, name = _token(trace, query)
-    return Start(text, name, _weights(trace, np.eye(1, trace.layout.n, token)[0]), trace.layout.n)
+        return _pooled(trace, start, layer)
+    layout = trace.layout_of(layer)
+    token, text, name = _token(layout, query)
+    return Start(text, name, _weights(trace, np.eye(1, layout.n, token)[0]), layout.n)
 
 
 def query_text(query: Query) -> str:
@@ -75,8 +78,12 @@ def query_text(query: Query) -> str:
     return f"{first} {second}" if first == "register" else f"{first},{second}"
 
 
-def _pooled(trace: Trace, start: int) -> Start:
+def _pooled(trace: Trace, start: int, layer: int) -> Start:
     readouts = trace.layout.readouts
+    if trace.unmapped:
+        raise MethodError(
+            trace.unmapped, where=trace.provenance.model, todo="use grad-cam, integrated-gradients or occlusion (docs/errors/layout.md)"
+        )
     if not readouts:
         raise MethodError(
             "it is not known which tokens this model's head reads",
@@ -93,7 +100,10 @@ def _pooled(trace: Trace, start: int) -> Start:
         pool = _pool_calls(trace, chosen)
         late = pool[-1].keys > trace.layout.n
         return Start("pooled", chosen.name, None, trace.layout.n, pool, (*notes, LATE_CLASS_TOKEN) if late else notes)
-    return Start("pooled", chosen.name, _weights(trace, chosen.weights), trace.layout.n, (), notes)
+    weights = _weights(trace, chosen.weights)
+    if trace.stages is not None:
+        weights = trace.stages.down(weights, trace.stages.of[-1], trace.stages.of[layer])
+    return Start("pooled", chosen.name, weights, int(weights.shape[1]), (), notes)
 
 
 def pool_vector(begin: Start, row_of: Callable[[AttentionCall], Tensor], *, keep: float, mix: float) -> Tensor:
@@ -136,9 +146,8 @@ def _pool_calls(trace: Trace, readout: Readout) -> tuple[AttentionCall, ...]:
     )
 
 
-def _token(trace: Trace, query: Query) -> tuple[int, str, str]:
+def _token(layout: TokenLayout, query: Query) -> tuple[int, str, str]:
     """Token index, text and name of a query that names one token."""
-    layout = trace.layout
     named = query.strip().lower() if isinstance(query, str) else ""
     if named in NAMED:
         kind, words = NAMED[named]

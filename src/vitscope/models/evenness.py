@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
-from vitscope.capture.hidden import batch_second, replacing_output
+from vitscope.capture.hidden import batch_second, replacing_output, shaped, tokens_of
 from vitscope.capture.modes import ordinary_mode
 
 #: Largest change of the output between two choices of tokens with one mean, over its change with another mean.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
 
 
-def reads_even_mean(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, read: Tensor, n: int) -> bool:
+def reads_even_mean(
+    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, read: Tensor, n: int, channel: int = 2
+) -> bool:
     """Whether the output follows from the mean of the read tokens alone (each normalised before, or the mean after, or neither).
 
     Formula:
@@ -29,6 +31,7 @@ def reads_even_mean(module: nn.Module, made: Callable[[Tensor], Tensor], pixels:
         blocks: where the last block is.
         read: ``[m]`` indices of the tokens in question.
         n: tokens there are.
+        channel: axis of the block's output that holds the channels.
     """
     if len(read) < 2 or blocks.paths[-1] == "":
         return True
@@ -36,10 +39,11 @@ def reads_even_mean(module: nn.Module, made: Callable[[Tensor], Tensor], pixels:
 
     def exchange(output: Tensor) -> Tensor:
         second = batch_second(output.shape, count, n)
+        given, output = output, tokens_of(output, channel)
         tokens = (output.transpose(0, 1) if second else output).clone()
         scale = tokens.float().std().clamp_min(1e-3)
         tokens[:, read.to(tokens.device)] = (_choices(tokens.shape[-1], len(read)) * scale.cpu()).to(tokens)
-        return tokens.transpose(0, 1) if second else tokens
+        return tokens.transpose(0, 1) if second else shaped(tokens, given, channel)
 
     with replacing_output(module, blocks.paths[-1], exchange), ordinary_mode(grad=False):
         output = made(pixels.expand(count, -1, -1, -1).contiguous()).double()

@@ -170,7 +170,8 @@ def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         if "interpolate_pos_encoding" in takes and native is not None and size != native:
             given["interpolate_pos_encoding"] = True
-        if "noise" in takes:  # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
+        if "noise" in takes and isinstance(model.config.patch_size, int):
+            # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
             count = (size[0] * size[1]) // model.config.patch_size**2
             given["noise"] = torch.arange(count, device=pixels.device)[None].expand(len(pixels), -1).float()
         return model(pixel_values=pixels, **given)
@@ -187,7 +188,8 @@ def output(out: Any) -> tuple[Tensor | None, Tensor]:
         made = getattr(out, name, None)
         if isinstance(made, Tensor):
             return None, made
-    return None, out[0]
+    maps = getattr(out, "feature_maps", None)  # backbones give one for each stage asked for
+    return None, maps[-1] if maps else out[0]
 
 
 def _labels(config: Any, module: nn.Module) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import ProofError
-from vitscope.models.measure import Forward, Grid, first_attention, plant, receptive_box
+from vitscope.models.measure import Forward, Grid, Read, at_first_attention, cutting, first_attention, plant, receptive_box
 
 
 class Outside(Protocol):
@@ -55,13 +55,28 @@ def measure_layout(module: nn.Module, forward: Forward, noise: Tensor, told: Tol
     Raises:
         ProofError: tokens that are neither patches nor the prefix tokens the configuration names, with the numbers.
     """
-    size = (int(noise.shape[-2]), int(noise.shape[-1]))
     first = first_attention(module, forward, noise)
-    n = len(first.tokens)
-    grid = _fitting(first.cut, n, told) or _told_grid(told, size, n) or _felt_grid(module, forward, noise, n)
-    place = _raster(n, grid) if grid.overlapping else plant(module, forward, noise, grid)
+    return _layout(at_first_attention(module, forward), noise, told, (first.cut, len(first.tokens)))
+
+
+def planted_layout(module: nn.Module, forward: Forward, noise: Tensor, told: Told, read: Read) -> TokenLayout:
+    """The same for tokens read elsewhere than at the first attention (before the first block of windows).
+
+    Raises:
+        ProofError: as :func:`measure_layout`.
+    """
+    with torch.no_grad():
+        n = len(read(noise))
+    return _layout(read, noise, told, (cutting(module, forward, noise), n))
+
+
+def _layout(read: Read, noise: Tensor, told: Told, found: tuple[Grid | None, int]) -> TokenLayout:
+    size = (int(noise.shape[-2]), int(noise.shape[-1]))
+    cut, n = found
+    grid = _fitting(cut, n, told) or _told_grid(told, size, n) or _felt_grid(read, noise, n)
+    place = _raster(n, grid) if grid.overlapping else plant(read, noise, grid)
     if grid.overlapping:
-        _check_corners(module, forward, noise, grid, place)
+        _check_corners(read, noise, grid, place)
     kinds = _kinds(place, told.prefix, size, grid)
     cells = np.full((n, 3), -1, dtype=np.int32)
     patches = place >= 0
@@ -86,9 +101,9 @@ def _told_grid(told: Told, size: tuple[int, int], n: int) -> Grid | None:
     return Grid(grid, told.patch, told.patch) if 0 < grid[0] * grid[1] <= n else None
 
 
-def _felt_grid(module: nn.Module, forward: Forward, noise: Tensor, n: int) -> Grid:
+def _felt_grid(read: Read, noise: Tensor, n: int) -> Grid:
     """The grid from the pixels single tokens depend on, where no convolution shows it."""
-    boxes = {i: receptive_box(module, forward, noise, i) for i in range(min(n, 12))}
+    boxes = {i: receptive_box(read, noise, i) for i in range(min(n, 12))}
     depends = [i for i, box in boxes.items() if box is not None]
     felt = [i for i in depends if boxes[i] != (0, 0, *noise.shape[-2:])] or (depends if len(depends) == 1 else [])
     if not felt:
@@ -111,14 +126,14 @@ def _raster(n: int, grid: Grid) -> NDArray[np.int64]:
     return np.arange(n, dtype=np.int64) - (n - count)
 
 
-def _check_corners(module: nn.Module, forward: Forward, noise: Tensor, grid: Grid, place: NDArray[np.int64]) -> None:
+def _check_corners(read: Read, noise: Tensor, grid: Grid, place: NDArray[np.int64]) -> None:
     """Each corner patch must depend on its own pixels and on no others."""
     gh, gw = grid.grid
     h, w = (int(v) for v in noise.shape[-2:])
     for row, column in {(0, 0), (0, gw - 1), (gh - 1, 0), (gh - 1, gw - 1)}:
         token = int(np.flatnonzero(place == row * gw + column)[0])
         y0, x0, y1, x1 = grid.box(row, column)
-        expected, found = (y0, x0, min(y1, h), min(x1, w)), receptive_box(module, forward, noise, token)
+        expected, found = (y0, x0, min(y1, h), min(x1, w)), receptive_box(read, noise, token)
         if found != expected:
             raise ProofError(
                 f"token {token} depends on pixels {found}",

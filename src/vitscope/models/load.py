@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vitscope.errors import ModelError
-from vitscope.models import bare, checkpoint, huggingface, openclip, timm, torchvision
+from vitscope.models import bare, checkpoint, huggingface, openclip, others, timm, torchvision
 from vitscope.models.family import Loaded, Options
 from vitscope.models.loaded import LoadedModel
 
@@ -75,12 +75,16 @@ def _size(given: Any) -> tuple[int, int] | None:
 
 def _named(ref: str, options: Options) -> Loaded:
     scheme, colon, name = ref.partition(":")
+    if colon and scheme not in SCHEMES and scheme in others.schemes():
+        return others.family(scheme).load(name, options)
     if not colon or scheme not in SCHEMES:
         folder = Path(ref).expanduser()
         if folder.is_dir():
             return _folder(folder, options, str(ref))
         if colon and len(scheme) > 1 and "/" not in scheme:
-            raise ModelError(f"unknown scheme {scheme!r}", where=ref, expected=", ".join(f"{s}:" for s in SCHEMES) + " or a folder")
+            raise ModelError(
+                f"unknown scheme {scheme!r}", where=ref, expected=", ".join(f"{s}:" for s in (*SCHEMES, *others.schemes())) + " or a folder"
+            )
         raise ModelError("neither a folder nor a reference", where=ref, expected=", ".join(f"{s}:NAME" for s in SCHEMES) + " or a folder")
     if not name:
         raise ModelError("no name after the scheme", where=ref, expected=f"{scheme}:NAME")
@@ -136,7 +140,7 @@ def _object(module: nn.Module, options: Options) -> Loaded:
     if options.weights is not None:
         raise ModelError("weights=FILE for a module of your own", where=ref, todo="load them into it yourself first")
     families: tuple[Any, ...] = (huggingface, openclip, timm, torchvision)
-    family = next((family for family in families if family.recognises(module)), bare)
+    family = next((family for family in (*families, *others.families()) if family.recognises(module)), bare)
     described: Loaded = family.describe(module, ref, options)
     return described
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
-from vitscope.capture.prove import Proof
+from vitscope.capture.prove import Check, Proof
 from vitscope.capture.run import run
 from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
@@ -25,10 +26,14 @@ from vitscope.errors import ArgumentError, CaptureError, ModelError
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
+from vitscope.models.hiding import hide_pixels
+from vitscope.models.laying import Laid
+from vitscope.models.layout import noise_picture
+from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version
-from vitscope.trace import Inputs, Needs, Trace
+from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
 #: Methods, and what each needs of a model: class scores, another library.
 METHODS = (
@@ -41,6 +46,10 @@ METHODS = (
     ("integrated-gradients", True, "captum"),
     ("occlusion", True, ""),
 )
+
+
+#: Methods that need no place for tokens.
+ON_PIXELS = ("grad-cam", "integrated-gradients", "occlusion")
 
 
 class LoadedModel:
@@ -128,8 +137,10 @@ class LoadedModel:
         """What each token is, for an input of this size."""
         return self.study(input_size).layout
 
-    def prove(self, pixels: Tensor | None = None) -> Proof:
-        """The four proofs of the capture (shape, rows, reconstruction, effect); run once for each model, here or at its first trace.
+    def prove(self, pixels: Tensor | None = None) -> Proof | None:
+        """The proofs of the capture (complete, shape, rows, reconstruction, effect); None where there is no attention.
+
+        Run once for each model, here or at its first trace.
 
         Args:
             pixels: prepared pixels of the size that will be used; the model's own size where not given.
@@ -141,25 +152,41 @@ class LoadedModel:
         self.study(size)
         return self._facts_at(size).proof
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, input_size: tuple[int, int] | None = None) -> dict[str, Any]:
         """Plain values for ``vitscope inspect``: attention calls, token layout, methods with why one is not available, proofs."""
-        found = self.study()
-        calls = [{"path": c.path, "kind": c.kind, "heads": c.heads, "queries": c.queries, "keys": c.keys} for c in found.calls]
+        found = self.study(input_size)
+        facts = self.facts(input_size)
+        shown_of = ("path", "kind", "heads", "queries", "keys", "windows")
+        calls = [{name: getattr(call, name) for name in shown_of} for call in found.calls]
         return {
             "model": self.ref,
             "weights": self.weights_fingerprint(),
-            "classes": self.facts().classes,
+            "classes": facts.classes,
             "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
             "calls": calls,
+            "memory": sum(call.kept for call in found.calls),
             "layout": found.layout.as_dict(),
-            "dropping": self.facts().drop,
-            "methods": [self._method(name, needs, class_specific=scored) for name, scored, needs in METHODS],
-            "proof": self.facts().proof.as_dict(),
+            "stages": [list(layout.grid) for layout in found.laid.layouts],
+            "dropping": facts.drop,
+            "methods": [self._method(found, name, needs, class_specific=scored) for name, scored, needs in METHODS],
+            "proof": facts.proof.as_dict() if facts.proof else {},
+            "why": found.laid.unmapped,
         }
 
-    def _method(self, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
+    def rules(self, input_size: tuple[int, int] | None = None) -> dict[str, Check]:
+        """The rules every model keeps here, tried out on noise (``vitscope inspect --prove``): see :mod:`vitscope.models.rules`."""
+        self.study(input_size)
+        return keeps_rules(self.described, noise_picture(input_size or self.input_size, self.module, self.seed))
+
+    def _method(self, found: Study, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
         why = ""
-        if class_specific and not self.facts().classes:
+        if found.laid.unmapped and name not in ON_PIXELS:
+            why = found.laid.unmapped
+        elif name == "grad-cam" and not found.laid.blocks.paths:
+            why = "no block or feature map whose values could be drawn"
+        elif name == "legrad" and found.laid.stages is not None:
+            why = "the head cannot be put on tokens of an earlier stage"
+        elif class_specific and not self.facts().classes:
             why = "this model has no class scores"
         elif needs and importlib.util.find_spec(needs) is None:
             why = f"{needs} is not installed: pip install 'vitscope[{needs}]'"
@@ -265,6 +292,17 @@ class LoadedModel:
         )
 
 
+def _seated(calls: tuple[AttentionCall, ...], laid: Laid) -> tuple[AttentionCall, ...]:
+    """The calls with where their slots sit."""
+    seats = laid.stages.seats if laid.stages is not None else ()
+    return tuple(call if call.block is None or not seats else replace(call, seats=seats[call.block]) for call in calls)
+
+
+def _tokens(z: Tensor, block: int, laid: Laid) -> Tensor:
+    """A block's output as ``[b, n, c]``."""
+    return tokens_of(z, laid.channel if laid.stages is None else laid.stages.stages[laid.stages.of[block]].channel)
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -317,15 +355,18 @@ class _Again:
             chosen.append(resolve(target, labels, logits.argmax(dim=-1).tolist()))
             return chosen[-1]
 
+        keep = inputs.keep
+        if keep is not None and self.facts.drop == "pixels":
+            pixels, keep = hide_pixels(pixels, keep, self.study.layout), None
         passed = run(
             module,
             forward,
             pixels,
             needs=needs,
             pick_target=pick,
-            keep=inputs.keep,
+            keep=keep,
             drop="masked" if self.facts.drop == "masked" else "removed",
-            blocks=self.facts.blocks,
+            blocks=self.study.laid.blocks,
         )
         return replace(self, redraw=seed)._trace(passed, pixels, needs, labels)
 
@@ -333,8 +374,9 @@ class _Again:
         samples, placements = self._matching(len(pixels))
         preparation = self.model.described.preparation
         mean, std = (preparation.mean, preparation.std) if preparation else ((), ())
+        laid = self.study.laid
         return Trace(
-            calls=passed.calls,
+            calls=_seated(passed.calls, laid),
             layout=self.study.layout,
             placements=placements,
             samples=samples,
@@ -345,12 +387,15 @@ class _Again:
             rerun=replace(self, pixels=pixels, samples=samples, placements=placements),
             needs=needs,
             target=passed.target,
-            hidden=passed.hidden,
-            hidden_grads=passed.hidden_grads,
+            hidden=tuple(_tokens(z, i, laid) for i, z in enumerate(passed.hidden)),
+            hidden_grads=tuple(_tokens(g, i, laid) for i, g in enumerate(passed.hidden_grads)),
             pixel_grads=passed.pixel_grads,
             layer_pools=passed.layer_pools,
             layer_logits=passed.layer_logits,
             exact_drop=self.facts.drop,
+            layouts=laid.layouts,
+            stages=laid.stages,
+            unmapped=laid.unmapped,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )

@@ -10,6 +10,7 @@ Read-out: ``∂output/∂(last block's tokens)`` is exactly zero for every token
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
-from vitscope.capture.hidden import batch_second, replacing_output
+from vitscope.capture.hidden import batch_second, replacing_output, tokens_of
 from vitscope.capture.intercept import Recorder, intercept
+from vitscope.capture.kernel import KERNELS
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import CaptureError, ProofError
 
 Forward = Callable[[Tensor], Any]
+#: From a picture ``[1, 3, h, w]`` to its tokens ``[n, features]``, with a graph where gradients are on.
+Read = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,13 @@ class _FirstAttention(Recorder):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name == "scaled_dot_product_attention":
-            value = args[2] if len(args) > 2 else (kwargs or {})["value"]
-            self.values = _one_picture(value)
+        if name in KERNELS:
+            self.values = KERNELS[name].read(args, kwargs or {}).value
             raise _Reached  # before the attention is computed: only its tokens are wanted
         out = super().__torch_function__(func, types, args, kwargs)
         if self.heard:
             heard = self.heard[0]
-            self.values = _one_picture(heard.heads.unfold(heard.v))
+            self.values = heard.heads.unfold(heard.v)
             raise _Reached
         if self.cut is None and name == "conv2d":
             self.cut = _cut(args, kwargs or {}, out, self.size)
@@ -92,7 +95,12 @@ def _one_picture(value: Tensor) -> Tensor:
 def _cut(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor, size: tuple[int, int]) -> Grid | None:
     """The patch grid of a convolution over the whole picture, from its own arguments and output."""
     named = {**dict(zip(("input", "weight", "bias", "stride", "padding", "dilation"), args, strict=False)), **kwargs}
-    if tuple(named["input"].shape[-2:]) != size or named["input"].shape[-3] != 3 or _two(named.get("dilation", 1)) != (1, 1):
+    beyond = [have - want for have, want in zip(named["input"].shape[-2:], size, strict=True)]  # padded up to whole patches, at the end
+    if (
+        not all(0 <= b < s for b, s in zip(beyond, _two(named.get("stride", 1)), strict=True))
+        or named["input"].shape[-3] != 3
+        or _two(named.get("dilation", 1)) != (1, 1)
+    ):
         return None
     kernel = (int(named["weight"].shape[-2]), int(named["weight"].shape[-1]))
     padding = named.get("padding", 0)
@@ -128,7 +136,20 @@ def first_attention(module: nn.Module, forward: Forward, pixels: Tensor, *, grad
             pass
     if recorder.values is None:
         raise CaptureError("no attention was heard", where=type(module).__name__, expected="at least one attention call")
-    return First(recorder.values, recorder.cut)
+    return First(_one_picture(recorder.values), recorder.cut)
+
+
+def cutting(module: nn.Module, forward: Forward, pixels: Tensor) -> Grid | None:
+    """The convolution that cut the picture, if one did before the first attention, whatever that attention is over."""
+    recorder = _FirstAttention(module, (int(pixels.shape[-2]), int(pixels.shape[-1])))
+    with ordinary_mode(grad=False), suppress(_Reached), recorder:
+        forward(pixels)
+    return recorder.cut
+
+
+def at_first_attention(module: nn.Module, forward: Forward) -> Read:
+    """Reads the tokens that the first attention sees."""
+    return lambda pixels: first_attention(module, forward, pixels, grad=torch.is_grad_enabled()).tokens
 
 
 def changed(a: Tensor, b: Tensor) -> NDArray[np.bool_]:
@@ -137,29 +158,29 @@ def changed(a: Tensor, b: Tensor) -> NDArray[np.bool_]:
     return np.asarray((difference > 1e-4 * difference.max()).cpu().numpy())
 
 
-def plant(module: nn.Module, forward: Forward, noise: Tensor, grid: Grid) -> NDArray[np.int64]:
+def plant(read: Read, noise: Tensor, grid: Grid) -> NDArray[np.int64]:
     """Which patch each token stands for, ``[n]``: its place in raster order, or −1 for tokens that are no patch.
 
     Args:
-        module: whose attention is heard.
-        forward: runs it.
+        read: runs a picture up to its tokens.
         noise: ``[1, 3, h, w]`` a picture of noise, in which changes are planted.
         grid: where the patches lie.
     """
     gh, gw = grid.grid
     numbers = np.arange(1, gh * gw + 1).reshape(gh, gw)
-    before = first_attention(module, forward, noise).tokens
-    code = np.zeros(len(before), dtype=np.int64)
-    bits = int(numbers.max()).bit_length()
-    for bit in range(bits):
-        code |= _after(module, forward, noise, grid, (numbers >> bit) & 1 == 1, before) << bit
-    # a token that hears of every patch changes with the bit and with its opposite: it is no patch
-    both = _after(module, forward, noise, grid, numbers & 1 == 0, before) & (code & 1)
+    with torch.no_grad():
+        before = read(noise)
+        code = np.zeros(len(before), dtype=np.int64)
+        bits = int(numbers.max()).bit_length()
+        for bit in range(bits):
+            code |= _after(read, noise, grid, (numbers >> bit) & 1 == 1, before) << bit
+        # a token that hears of every patch changes with the bit and with its opposite: it is no patch
+        both = _after(read, noise, grid, numbers & 1 == 0, before) & (code & 1)
     code[both.astype(bool)] = 0
     return code - 1
 
 
-def _after(module: nn.Module, forward: Forward, noise: Tensor, grid: Grid, cells: NDArray[np.bool_], before: Tensor) -> NDArray[np.int64]:
+def _after(read: Read, noise: Tensor, grid: Grid, cells: NDArray[np.bool_], before: Tensor) -> NDArray[np.int64]:
     """1 for the tokens that change with the pixels of the chosen cells, else 0."""
     if not cells.any():
         return np.zeros(len(before), dtype=np.int64)
@@ -168,14 +189,14 @@ def _after(module: nn.Module, forward: Forward, noise: Tensor, grid: Grid, cells
         y0, x0, y1, x1 = grid.box(int(row), int(column))
         chosen[y0:y1, x0:x1] = True
     other = torch.where(chosen, noise.flip(1) * -1.5 + 0.25, noise)
-    return changed(before, first_attention(module, forward, other).tokens).astype(np.int64)
+    return changed(before, read(other)).astype(np.int64)
 
 
-def receptive_box(module: nn.Module, forward: Forward, noise: Tensor, token: int) -> tuple[int, int, int, int] | None:
-    """(y0, x0, y1, x1) of the pixels a token depends on at the first attention; None for a token that depends on none."""
+def receptive_box(read: Read, noise: Tensor, token: int) -> tuple[int, int, int, int] | None:
+    """(y0, x0, y1, x1) of the pixels a token depends on; None for a token that depends on none."""
     pixels = noise.detach().clone().requires_grad_()
     with torch.enable_grad():
-        tokens = first_attention(module, forward, pixels, grad=True).tokens
+        tokens = read(pixels)
         if not tokens.requires_grad:
             return None
         grad = torch.autograd.grad(tokens[token].double().square().sum(), pixels, allow_unused=True)[0]
@@ -186,7 +207,9 @@ def receptive_box(module: nn.Module, forward: Forward, noise: Tensor, token: int
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, tokens: int) -> NDArray[np.bool_]:
+def read_tokens(
+    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, tokens: int, channel: int = 2
+) -> NDArray[np.bool_]:
     """Bool ``[n]``: the last block's tokens on which the output depends.
 
     Formula:
@@ -198,6 +221,7 @@ def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Ten
         pixels: ``[1, 3, h, w]``.
         blocks: where the last block is.
         tokens: ``n``.
+        channel: axis of the block's output that holds the channels.
     """
     if blocks.paths[-1] == "":  # attention in the model's own forward: there is no block to begin at
         return _read_after_attention(module, made, pixels)
@@ -210,6 +234,7 @@ def read_tokens(module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Ten
 
     with replacing_output(module, blocks.paths[-1], begin_here), ordinary_mode(grad=False):
         grad = _random_gradient(made(pixels), kept[-1])
+    grad = tokens_of(grad, channel)
     grad = grad.transpose(0, 1) if batch_second(grad.shape, 1, tokens) else grad
     return np.asarray((grad[0] != 0).any(dim=-1).cpu().numpy())
 

@@ -16,24 +16,32 @@ from torch import Tensor
 from vitscope.capture.blocks import Blocks
 from vitscope.capture.drop import choose_drop
 from vitscope.capture.live import Pass
-from vitscope.capture.prove import Proof, prove
+from vitscope.capture.prove import Proof, prove, prove_calls
 from vitscope.capture.run import run
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import CaptureError, ProofError
 from vitscope.models.evenness import reads_even_mean
 from vitscope.models.family import Loaded
-from vitscope.models.layout import Told, configured_readout, measure_layout, noise_picture, pools, readouts
+from vitscope.models.laying import Laid, bare_layout, lay_out
+from vitscope.models.layout import configured_readout, noise_picture, pools, readouts
 from vitscope.models.measure import read_tokens
-from vitscope.models.prefixes import in_token_order, learned_tokens
 from vitscope.trace import AttentionCall
 
 #: Patches along a side that are enough to learn everything but the layout.
 SMALL = 14
 
+#: Patches of fewer pixels belong to models with stages.
+PLAIN = 8
+
 
 @dataclass(frozen=True)
 class CallFacts:
-    """One attention call without its tensors."""
+    """One attention call without its tensors.
+
+    Attributes:
+        windows: windows in one picture (1 for a call over all tokens).
+        each: bytes kept for each query, each key, and each pair of both, in all heads of one window.
+    """
 
     path: str
     kind: str
@@ -41,11 +49,21 @@ class CallFacts:
     queries: int
     keys: int
     block: int | None
+    windows: int = 1
+    each: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def kept(self) -> int:
+        """Bytes a trace keeps of this call for one picture."""
+        query, key, pair = self.each
+        return self.windows * (self.queries * query + self.keys * key + self.queries * self.keys * pair)
 
     @classmethod
-    def of(cls, call: AttentionCall) -> CallFacts:
-        """What is worth remembering of a call."""
-        return cls(call.path, call.kind, call.heads, call.queries, call.keys, call.block)
+    def of(cls, call: AttentionCall, block: int | None) -> CallFacts:
+        """What is worth remembering of a call on one picture."""
+        each = (_bytes_of(call.q) + _bytes_of(call.out), _bytes_of(call.k) + _bytes_of(call.v))
+        pair = 0 if call.weights is None else call.heads * call.weights.element_size()
+        return cls(call.path, call.kind, call.heads, call.queries, call.keys, block, int(call.out.shape[0]), (*each, pair))
 
     def at(self, learnt: int, tokens: int) -> CallFacts:
         """The same call on an input of so many tokens, learnt on another of so many."""
@@ -57,29 +75,42 @@ class CallFacts:
         return tokens + count - learnt if count >= learnt else count
 
 
+def _bytes_of(x: Tensor | None) -> int:
+    """Bytes of one token in all heads."""
+    return 0 if x is None else int(x.shape[1] * x.shape[-1]) * x.element_size()
+
+
 @dataclass(frozen=True)
 class Facts:
     """What does not depend on the input's size.
 
     Attributes:
-        layout: at the size this was learnt on, without read-outs.
-        blocks: the blocks' module paths.
-        calls: the attention calls at that size.
+        laid: where the tokens lie at the size this was learnt on (without the calls' tensors).
+        calls: the attention calls there.
         classes: number of class scores; 0 for a headless model.
         read: bool ``[n]`` tokens the output depends on; None where the model gives its tokens themselves.
         even: whether the head reads even means of them (and not with weights of its own, a gate, a maximum or one by one).
-        drop: how tokens are dropped: "removed" or "masked".
-        proof: the four proofs of the capture.
+        drop: how tokens are dropped: "removed", "masked", or "pixels": those of the picture are hidden.
+        proof: the proofs of the capture; None for a model without attention.
     """
 
-    layout: TokenLayout
-    blocks: Blocks
+    laid: Laid
     calls: tuple[CallFacts, ...]
     classes: int
     read: NDArray[np.bool_] | None
     even: bool
     drop: str
-    proof: Proof
+    proof: Proof | None
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The first grid at the size this was learnt on, without read-outs."""
+        return self.laid.layout
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks' module paths."""
+        return self.laid.blocks
 
 
 @dataclass(frozen=True)
@@ -88,11 +119,15 @@ class Study:
 
     layout: TokenLayout
     calls: tuple[CallFacts, ...]
+    laid: Laid
 
 
 def small_size(described: Loaded, size: tuple[int, int]) -> tuple[int, int]:
-    """A smaller size at which the same code runs, where the model takes inputs of any size; else the size itself."""
-    if not described.flexible or described.patch is None:
+    """A smaller size at which the same code runs, where the model takes inputs of any size; else the size itself.
+
+    Never for small patches: they are merged in stages, and a Swin that once saw a small picture keeps smaller windows (transformers).
+    """
+    if not described.flexible or described.patch is None or min(described.patch) < PLAIN:
         return size
     return min(size[0], SMALL * described.patch[0]), min(size[1], SMALL * described.patch[1])
 
@@ -105,6 +140,7 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
         ProofError: tokens that cannot be accounted for, or a capture that fails a proof.
     """
     noise = noise_picture(size, described.module, seed)
+    laid = lay_out(described, noise)
     made: list[tuple[int, ...]] = []
 
     def scores(pixels: Tensor) -> Tensor | None:
@@ -112,20 +148,38 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
         made.append(tuple(features.shape))
         return found
 
-    passed = run(described.module, scores, noise)
+    passed = run(described.module, scores, noise, blocks=laid.blocks)
+    classes = 0 if passed.logits is None else int(passed.logits.shape[1])
+    calls, light = _remembered(laid), replace(laid, calls=())
+    if laid.unmapped:
+        return Facts(light, calls, classes, None, even=False, drop="pixels", proof=_proven(described, noise, laid))
     pooled = len(made[-1]) == 2
-    layout = bare_layout(described, noise)
-    read = _read(described, noise, passed, layout) if pooled else None
+    read = _read(described, noise, laid) if pooled else None
     return Facts(
-        layout=layout,
-        blocks=passed.blocks,
-        calls=tuple(CallFacts.of(call) for call in passed.calls),
-        classes=0 if passed.logits is None else int(passed.logits.shape[1]),
-        read=read,
-        even=read is None or _even(described, noise, passed, layout, read),
-        drop=_drop(described, noise, passed, layout),
-        proof=prove(described.module, _watched(described, read), noise, tokens=layout.n, blocks=passed.blocks),
+        light,
+        calls,
+        classes,
+        read,
+        even=read is None or _even(described, noise, laid, read),
+        drop="pixels" if laid.stages is not None else _drop(described, noise, passed, laid.layout),
+        proof=_proven(described, noise, laid, read),
     )
+
+
+def _remembered(laid: Laid) -> tuple[CallFacts, ...]:
+    return tuple(CallFacts.of(call, laid.blocks.number(call.path)) for call in laid.calls)
+
+
+def _proven(described: Loaded, noise: Tensor, laid: Laid, read: NDArray[np.bool_] | None = None) -> Proof | None:
+    """The proofs that apply; None for a model without attention."""
+    if laid.unmapped or laid.stages is not None:
+        return prove_calls(described.module, _features(described), noise) if laid.calls else None
+    return prove(described.module, _watched(described, read), noise, tokens=laid.layout.n, blocks=laid.blocks)
+
+
+def _features(described: Loaded) -> Callable[[Tensor], Tensor]:
+    """What the head makes; tokens where it makes nothing of them."""
+    return lambda pixels: described.output(described.call(described.module, pixels))[1]
 
 
 def _watched(described: Loaded, read: NDArray[np.bool_] | None) -> Callable[[Tensor], Tensor | None]:
@@ -141,38 +195,29 @@ def _watched(described: Loaded, read: NDArray[np.bool_] | None) -> Callable[[Ten
     return made
 
 
-def bare_layout(described: Loaded, noise: Tensor) -> TokenLayout:
-    """The layout, measured on this noise; without read-outs."""
-
-    def forward(pixels: Tensor) -> object:
-        return described.call(described.module, pixels)
-
-    prefix = described.prefix
-    if prefix and prefix == learned_tokens(described.module):  # read off names, not given: the order is still to be measured
-        prefix = in_token_order(described.module, described.call, noise)
-    return measure_layout(described.module, forward, noise, Told(prefix, described.patch))
+def _read(described: Loaded, noise: Tensor, laid: Laid) -> NDArray[np.bool_]:
+    return read_tokens(described.module, _features(described), noise, laid.blocks, laid.layouts[-1].n, laid.channel)
 
 
-def _read(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout) -> NDArray[np.bool_]:
-    def made(pixels: Tensor) -> Tensor:
-        return described.output(described.call(described.module, pixels))[1]
-
-    return read_tokens(described.module, made, noise, passed.blocks, layout.n)
-
-
-def _even(described: Loaded, noise: Tensor, passed: Pass, layout: TokenLayout, read: NDArray[np.bool_]) -> bool:
+def _even(described: Loaded, noise: Tensor, laid: Laid, read: NDArray[np.bool_]) -> bool:
     """Patches and other tokens apart; a cls and a distillation token have heads of their own, whose answers are averaged."""
-
-    def made(pixels: Tensor) -> Tensor:
-        return described.output(described.call(described.module, pixels))[1]
-
+    layout = laid.layouts[-1]
     patches = layout.kinds == Kind.PATCH
     distilled = sorted(layout.kinds[read & ~patches].tolist()) == sorted([Kind.CLS, Kind.DISTILL])
-    if pools(layout, [call for call in passed.calls if call.block is None]):
+    if laid.stages is None and pools(layout, [call for call in laid.calls if laid.blocks.number(call.path) is None]):
         return True
     groups = [read & patches] if distilled else [read & patches, read & ~patches]
     return all(
-        reads_even_mean(described.module, made, noise, passed.blocks, torch.as_tensor(np.flatnonzero(group)), layout.n) for group in groups
+        reads_even_mean(
+            described.module,
+            _features(described),
+            noise,
+            laid.blocks,
+            torch.as_tensor(np.flatnonzero(group)),
+            layout.n,
+            laid.channel,
+        )
+        for group in groups
     )
 
 
@@ -193,35 +238,43 @@ def study(described: Loaded, facts: Facts, size: tuple[int, int], seed: int) -> 
     Raises:
         ProofError: tokens that cannot be accounted for at this size.
     """
-    same = size == facts.layout.input_size
-    layout = facts.layout if same else bare_layout(described, noise_picture(size, described.module, seed))
-    calls = tuple(call.at(facts.layout.n, layout.n) for call in facts.calls)
-    return Study(replace(layout, readouts=_readouts(described, facts, layout, calls)), calls)
+    laid, calls = facts.laid, facts.calls
+    one = laid.stages is None and not laid.unmapped
+    if size != facts.layout.input_size and one:
+        laid = replace(laid, layout=bare_layout(described, noise_picture(size, described.module, seed)))
+        calls = tuple(call.at(facts.layout.n, laid.layout.n) for call in calls)
+    elif size != facts.layout.input_size:
+        found = lay_out(described, noise_picture(size, described.module, seed))
+        laid, calls = replace(found, calls=()), _remembered(found)
+    return Study(replace(laid.layout, readouts=_readouts(described, facts, laid, calls)), calls, laid)
 
 
-def _readouts(described: Loaded, facts: Facts, layout: TokenLayout, calls: tuple[CallFacts, ...]) -> tuple[Readout, ...]:
+def _readouts(described: Loaded, facts: Facts, laid: Laid, calls: tuple[CallFacts, ...]) -> tuple[Readout, ...]:
     """Measured where the model makes one vector of its tokens; by configuration where it gives the tokens themselves.
 
     None for a head that reads otherwise than by even means: what it reads cannot be said as one start.
     """
+    layout = laid.layouts[-1]
+    if laid.unmapped:
+        return ()
     if facts.read is None:
         return configured_readout(layout, described.reads)
     if not facts.even:
         return ()
-    read = facts.read if layout.n == facts.layout.n else _grown(facts, layout)
+    learnt = facts.laid.layouts[-1]
+    read = facts.read if layout.n == learnt.n else _grown(facts.read, learnt, layout)
     found = readouts(layout, read, [call for call in calls if call.block is None])
     return found or configured_readout(layout, described.reads)
 
 
-def _grown(facts: Facts, layout: TokenLayout) -> NDArray[np.bool_]:
+def _grown(learnt: NDArray[np.bool_], at: TokenLayout, layout: TokenLayout) -> NDArray[np.bool_]:
     """What is read at another size: the same prefix tokens, and all patches or none."""
-    assert facts.read is not None
-    patches = facts.read[facts.layout.kinds == Kind.PATCH]
+    patches = learnt[at.kinds == Kind.PATCH]
     if patches.any() and not patches.all():
         raise ProofError(
             f"the head reads {int(patches.sum())} of {len(patches)} patches", expected="all or none at another input size", where="read-out"
         )
     read = np.zeros(layout.n, dtype=bool)
-    read[layout.prefix] = facts.read[facts.layout.prefix]
+    read[layout.prefix] = learnt[at.prefix]
     read[layout.patches] = bool(patches.any())
     return read

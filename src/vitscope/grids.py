@@ -1,0 +1,131 @@
+"""Linear maps between grids of tokens: where a window's slots sit, and what a coarser grid's tokens are made of.
+
+A vector of weights over tokens is pushed through them from the last stage to the first; an entry gives its weight on in shares, which
+sum to one wherever there is something to give it to. Weight given to padding is lost, and whoever pushes says how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A sparse matrix ``[rows, columns]``: entry ``i`` gives ``share[i]`` of row ``row[i]`` to column ``column[i]``.
+
+    Shapes:
+        row, column: int64 ``[m]``; share: float64 ``[m]``.
+    """
+
+    row: Tensor
+    column: Tensor
+    share: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def even(cls, children: list[Tensor], columns: int) -> Shares:
+        """Each row's weight in equal parts to its children (a row without children gives nothing)."""
+        counts = torch.tensor([len(c) for c in children])
+        share = (1.0 / counts.clamp_min(1).double()).repeat_interleave(counts)
+        column = torch.cat(children) if children else torch.zeros(0, dtype=torch.long)
+        return cls(torch.arange(len(children)).repeat_interleave(counts), column.long(), share, (len(children), columns))
+
+    def push(self, vector: Tensor) -> Tensor:
+        """``vector · matrix``: ``[b, rows]`` to ``[b, columns]``."""
+        out = vector.new_zeros(len(vector), self.shape[1])
+        at = vector.device
+        return out.index_add_(1, self.column.to(at), vector[:, self.row.to(at)] * self.share.to(vector))
+
+    def dense(self) -> Tensor:
+        """The matrix itself, float64: for small ones."""
+        out = torch.zeros(self.shape, dtype=torch.float64)
+        return out.index_put_((self.row, self.column), self.share, accumulate=True)
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Which token sits at each (window, slot) of an attention call.
+
+    Shapes:
+        queries: int64 ``[w, nq]`` token numbers, −1 for padding.
+
+    Attributes:
+        keys: from ``w · nk`` slots to tokens: one token each, several where keys are reduced, none for padding.
+        tokens: tokens in the grid.
+    """
+
+    queries: Tensor
+    keys: Shares
+    tokens: int
+
+    @property
+    def windows(self) -> int:
+        """Windows in one picture."""
+        return int(self.queries.shape[0])
+
+    def take(self, vector: Tensor) -> Tensor:
+        """Weights on tokens ``[b, n]`` as weights on query slots ``[b · w, nq]``."""
+        at = self.queries.to(vector.device)
+        return torch.where(at >= 0, vector[:, at.clamp_min(0)], 0.0).flatten(0, 1)
+
+    def give(self, slots: Tensor) -> Tensor:
+        """Weights on key slots ``[b · w, nk]`` as weights on tokens ``[b, n]``; what lies on padding is not among them."""
+        return self.keys.push(slots.reshape(-1, self.keys.shape[0]))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One grid of tokens between blocks.
+
+    Shapes:
+        cells: int64 ``[n, 2]`` (row, column), −1 for tokens that are no patch.
+
+    Attributes:
+        channel: which axis of the model's own tensor holds the channels: ``[b, n, c]``, ``[b, h, w, c]`` or (1) ``[b, c, h, w]``.
+        apart: tokens of the grid before from one token to the next, down and across.
+    """
+
+    grid: tuple[int, int]
+    cells: Tensor
+    channel: int = 2
+    apart: tuple[int, int] = (1, 1)
+
+    @property
+    def n(self) -> int:
+        """Number of tokens."""
+        return len(self.cells)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The way from the last block's tokens to the first grid, block by block.
+
+    Attributes:
+        stages: the grids, in running order; the first is made of the picture's patches.
+        of: for each block, the number of the grid it works on.
+        seats: for each block, where its slots sit.
+        merges: for each grid but the first, its tokens' shares in the grid before.
+    """
+
+    stages: tuple[Stage, ...]
+    of: tuple[int, ...]
+    seats: tuple[Seats, ...]
+    merges: tuple[Shares, ...]
+
+    def spread(self, values: Tensor, stage: int) -> Tensor:
+        """Values on one grid's tokens as the same values on the first grid's (the mean of the parents' where there are several)."""
+        for number in range(stage, 0, -1):
+            merge = self.merges[number - 1]
+            count = torch.zeros(merge.shape[1], dtype=torch.long).index_add_(0, merge.column, torch.ones_like(merge.column))
+            whole = Shares(merge.row, merge.column, 1.0 / count[merge.column].double(), merge.shape)
+            values = whole.push(values)
+        return values
+
+    def down(self, vector: Tensor, stage: int, to: int) -> Tensor:
+        """Weights on one grid's tokens as weights on an earlier one's, each parent's share in equal parts to its children."""
+        for number in range(stage, to, -1):
+            vector = self.merges[number - 1].push(vector)
+        return vector

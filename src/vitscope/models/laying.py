@@ -1,0 +1,151 @@
+"""Three ways a model's tokens lie on the picture: one grid throughout, stages and windows, or nowhere that can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitscope.capture import guards
+from vitscope.capture.blocks import Blocks, number_blocks
+from vitscope.capture.intercept import intercept
+from vitscope.capture.modes import ordinary_mode
+from vitscope.capture.probe import probe
+from vitscope.core.layout import TokenLayout
+from vitscope.errors import CaptureError, ProofError
+from vitscope.grids import Stages
+from vitscope.models.family import Loaded
+from vitscope.models.layout import Told, measure_layout
+from vitscope.models.prefixes import in_token_order, learned_tokens
+from vitscope.models.stages import learn_stages, stage_layout
+from vitscope.trace import AttentionCall
+
+#: Cells along the longer side of a picture whose tokens have no place of their own.
+CELLS = 14
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Where a model's tokens lie, for one input size.
+
+    Attributes:
+        layout: the first grid; cells of the picture where tokens have no place.
+        calls: the attention calls of one pass.
+        blocks: whose outputs are kept.
+        stages: windows and grids of a hierarchical model.
+        unmapped: why attention cannot be put on the picture; "" where it can.
+        channel: the axis of the last block's output that holds the channels.
+    """
+
+    layout: TokenLayout
+    calls: tuple[AttentionCall, ...]
+    blocks: Blocks
+    stages: Stages | None = None
+    unmapped: str = ""
+    channel: int = 2
+
+    @property
+    def layouts(self) -> tuple[TokenLayout, ...]:
+        """One for each stage, first grid first."""
+        if self.stages is None:
+            return (self.layout,)
+        return tuple(stage_layout(self.layout, self.stages, number) for number in range(len(self.stages.stages)))
+
+
+def lay_out(described: Loaded, noise: Tensor) -> Laid:
+    """Measured on one picture of noise.
+
+    Raises:
+        CaptureError: attention that cannot be captured.
+        ProofError: a model of one grid whose tokens cannot be accounted for.
+    """
+    module = described.module
+    guards.check_module(module)
+
+    def forward(pixels: Tensor) -> object:
+        return described.call(module, pixels)
+
+    with ordinary_mode(grad=False), intercept(module, batch=len(noise)) as recorder:
+        forward(noise)
+    calls = recorder.calls
+    if not calls:
+        found = probe(module, forward, noise)
+        if found:
+            raise guards.none_heard(module)
+        return _on_pixels(described, noise, calls, f"this model has no attention ({found.convolutions} convolutions in one pass)")
+    if _one_grid(calls, len(noise)):
+        return _plain(described, noise, calls)
+    try:
+        layout, stages, blocks = learn_stages(described, noise, [call.path for call in calls])
+    except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
+        return _on_pixels(described, noise, calls, f"no one grid for all attention: {' '.join(str(error).split())}")
+    return Laid(layout, calls, Blocks(blocks), stages, channel=stages.stages[-1].channel)
+
+
+def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
+    """Whether every call of tokens among themselves is over the same tokens of whole pictures, and no other call reads fewer of them."""
+    among = {call.queries for call in calls if call.queries == call.keys}
+    reduced = any(call.keys < call.queries for call in calls)
+    first = calls[0].keys in among  # else the picture is read by other tokens first (latents)
+    return len(among) == 1 and first and not reduced and all(call.out.shape[0] == batch for call in calls)
+
+
+def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid:
+    try:
+        blocks = number_blocks(described.module, [call.path for call in calls])
+    except CaptureError as error:
+        return _on_pixels(described, noise, calls, " ".join(str(error).split()))
+    return Laid(bare_layout(described, noise), calls, blocks)
+
+
+def bare_layout(described: Loaded, noise: Tensor) -> TokenLayout:
+    """The one grid, measured on this noise; without read-outs."""
+
+    def forward(pixels: Tensor) -> object:
+        return described.call(described.module, pixels)
+
+    prefix = described.prefix
+    if prefix and prefix == learned_tokens(described.module):  # read off names, not given: the order is still to be measured
+        prefix = in_token_order(described.module, described.call, noise)
+    return measure_layout(described.module, forward, noise, Told(prefix, described.patch))
+
+
+def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], why: str) -> Laid:
+    """Cells of the picture: those of the last feature map, where there is one (its values can be drawn), else squares."""
+    size = (int(noise.shape[-2]), int(noise.shape[-1]))
+    path, grid = _feature_map(described.module, lambda pixels: described.call(described.module, pixels), noise)
+    for chosen, blocks in ((grid, (path,)), (None, ())):
+        side = -(-max(size) // CELLS)
+        stride = (side, side) if chosen is None else (-(-size[0] // chosen[0]), -(-size[1] // chosen[1]))
+        cells = chosen or (-(-size[0] // side), -(-size[1] // side))
+        try:
+            layout = TokenLayout.plain((), cells, stride, size, source="pixels")
+        except ProofError:
+            continue
+        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, channel=1)
+    raise AssertionError("squares always fit")
+
+
+def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor) -> tuple[str, tuple[int, int] | None]:
+    """The last module that gives a feature map ``[b, c, h, w]`` of more than one cell, and its grid."""
+    found: list[tuple[str, tuple[int, int]]] = []
+    height, width = int(noise.shape[-2]), int(noise.shape[-1])
+
+    def listener(path: str) -> Any:
+        def listen(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4 and len(output) == len(noise):
+                h, w = int(output.shape[2]), int(output.shape[3])
+                if h * w > 1 and h * 2 <= height and abs(h * width - w * height) <= max(height, width):
+                    found.append((path, (h, w)))
+
+        return listen
+
+    with ExitStack() as hooks, ordinary_mode(grad=False):
+        for path, part in module.named_modules():
+            if path:
+                hooks.callback(part.register_forward_hook(listener(path)).remove)
+        forward(noise)
+    return found[-1] if found else ("", None)
