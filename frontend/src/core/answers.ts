@@ -91,26 +91,37 @@ export function linksOf(block: Block): LinksAnswer {
   };
 }
 
-const read = (bytes: Uint8Array, at: number) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
+const length = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
 
 /** Blocks out of a stream of bytes, each preceded by its length as a little-endian u32. */
 export async function* framed(chunks: AsyncIterable<Uint8Array<ArrayBufferLike>>): AsyncGenerator<Uint8Array> {
-  let held: Uint8Array = new Uint8Array(0);
+  let parts: Uint8Array[] = []; // joined once there is enough of them, not one by one
+  let have = 0;
+  let need = 4;
   for await (const chunk of chunks) {
-    held = joined(held, chunk);
-    while (held.length >= 4 && held.length >= 4 + read(held, 0)) {
-      const end = 4 + read(held, 0);
-      yield held.slice(4, end);
-      held = held.subarray(end);
+    parts.push(chunk);
+    have += chunk.length;
+    while (have >= need) {
+      const held = joined(parts, have);
+      parts = [held];
+      need = 4 + length(held);
+      if (have < need) break;
+      yield held.slice(4, need);
+      parts = [held.subarray(need)];
+      have -= need;
+      need = 4;
     }
   }
-  if (held.length > 0) throw new ViewError(`an answer cut short: ${held.length} bytes of an unfinished block`);
+  if (have > 0) throw new ViewError(`an answer cut short: ${have} bytes of an unfinished block`);
 }
 
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  if (a.length === 0) return b;
-  const out = new Uint8Array(a.length + b.length);
-  out.set(a);
-  out.set(b, a.length);
+function joined(parts: Uint8Array[], size: number): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const out = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
   return out;
 }

@@ -37,6 +37,8 @@ export function fromRoots(code: Uint8Array, max: number, out: Float32Array, at =
 
 /** Base64 to bytes, without a detour through a URL. */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  const native = (Uint8Array as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }).fromBase64;
+  if (native) return native.call(Uint8Array, text); // several times quicker, where the browser has it
   const binary = atob(text.trim());
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);

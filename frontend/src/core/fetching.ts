@@ -8,11 +8,14 @@ import type { Host } from "./host";
 
 const MOST_BYTES = 128e6;
 const AHEAD = 3;
+/** Milliseconds a pointer must rest before its neighbours are fetched: while it moves they would only be in the way. */
+const REST = 120;
 
 export class RowStore {
   private readonly cache = new Cache<Rows>(MOST_BYTES);
   private readonly going = new Map<string, { promise: Promise<Rows>; stop: AbortController }>();
   private ahead: string[] = [];
+  private rest: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly host: Host, private readonly live: boolean) {}
 
@@ -57,6 +60,7 @@ export class RowStore {
 
   /** A new wish makes fetching ahead for the old one pointless. */
   private stopAllBut(key: string): void {
+    clearTimeout(this.rest);
     this.ahead = [];
     for (const [other, request] of this.going) if (other !== key && this.fetchedAhead.delete(other)) request.stop.abort();
   }
@@ -70,8 +74,11 @@ export class RowStore {
     const straight = ([[0, 1], [0, -1], [1, 0], [-1, 0]] as const).map((step) => moved(given.frame, cell, [step[0], step[1]]));
     const queries = new Set([...straight, ...around(given.frame, cell)].map(queryOf));
     queries.delete(query);
-    this.ahead = [...queries].filter((wanted) => !this.cache.has(this.key(source, wanted)));
-    for (let i = 0; i < AHEAD; i++) this.next(source);
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => {
+      this.ahead = [...queries].filter((wanted) => !this.cache.has(this.key(source, wanted)));
+      for (let i = 0; i < AHEAD; i++) this.next(source);
+    }, REST);
   }
 
   private next(source: number): void {

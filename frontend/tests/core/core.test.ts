@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 // @ts-expect-error plain JavaScript
 import { MODELS, pack, rowOf, sourceOf, stored } from "../../dev/mock.mjs";
 import { inflateRawSync } from "node:zlib";
@@ -209,7 +209,11 @@ describe("cache and fetching", () => {
     await Promise.all(first);
     expect(asked).toEqual(["1,1"]);
     expect(store.peek(0, "1,1")).toBeDefined();
+    vi.useFakeTimers();
     store.prefetch(0, source, "1,1");
+    expect(asked).toEqual(["1,1"]); // not while the pointer may still be moving
+    vi.runAllTimers();
+    vi.useRealTimers();
     expect(asked.slice(1)).toEqual(["1,2", "1,0", "2,1"]);
     void store.ask(0, "3,3", new AbortController().signal).catch(() => {});
     expect(stopped).toEqual(["1,2", "1,0", "2,1"]);
