@@ -99,7 +99,7 @@ def test_inspecting_one_librarys_model_does_not_import_another(make, unwanted):
     code = ONLY.format(make=make, size=(32, 32))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not any(name in done.stdout for name in unwanted)
+    assert f"{unwanted!r}" not in done.stdout
 
 
 def test_importing_the_package_is_quick():

@@ -21,7 +21,7 @@ from vitscope.views.plain import plain
 from vitscope.views.view import View, block
 
 FORMAT = 1
-FILE_WHY = "this is a file: only what it carries can be shown; `vitscope serve` computes the rest"
+FILE_WHY = "this is a file: only what it carries can be shown; vitscope serve computes the rest"
 
 FLOAT16 = "float16: within 0.05 % of each value (below 0.00006: within 0.00000003)"
 """How exact rows from a live host are."""
