@@ -22,7 +22,12 @@ from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
 
 #: Vision towers of two-tower models.
-_TOWERS = {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel", "Siglip2Model": "Siglip2VisionModel", "AltCLIPModel": "AltCLIPVisionModel"}
+_TOWERS = {
+    "CLIPModel": "CLIPVisionModel",
+    "SiglipModel": "SiglipVisionModel",
+    "Siglip2Model": "Siglip2VisionModel",
+    "AltCLIPModel": "AltCLIPVisionModel",
+}
 
 
 #: Models that interpolate their position embeddings without being asked.
