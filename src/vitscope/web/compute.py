@@ -22,7 +22,7 @@ from typing import Any, Protocol
 Stop = Callable[[], bool]
 
 #: What can be asked for, see docs/concepts/transport.md.
-OPS = ("rows", "map", "links", "upload")
+OPS = ("rows", "map", "links", "audit", "upload")
 
 
 def never() -> bool:

@@ -74,6 +74,7 @@ class Site:
             "/api/rows": self._asked,
             "/api/map": self._asked,
             "/api/links": self._asked,
+            "/api/audit": self._asked,
         }
         post: dict[str, Endpoint] = {"/api/upload": self._upload, "/api/open": self._open}
         routes = [Route(path, answered(endpoint), methods=["GET"]) for path, endpoint in get.items()]
