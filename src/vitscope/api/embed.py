@@ -15,7 +15,7 @@ import numpy as np
 
 from vitscope.api.embedding import embed_photos, layer_numbers, plan
 from vitscope.api.progress import progress
-from vitscope.api.projecting import Layer, findings, layer_curve, model_accuracy, project
+from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, project
 from vitscope.core.files import write_atomically
 from vitscope.core.projection import Projection
 from vitscope.errors import ArgumentError
@@ -72,6 +72,7 @@ class Embedded:
         curve: class separation by layer.
         accuracy: the model's own on the labelled photos, and on how many; None where labels are not its names.
         found: near-duplicates and label suspects.
+        label_names: labels that are the model's names, as it writes them.
     """
 
     store: Store
@@ -81,6 +82,7 @@ class Embedded:
     curve: list[dict[str, Any]]
     accuracy: tuple[float | None, int]
     found: dict[str, Any]
+    label_names: dict[str, str]
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -138,7 +140,8 @@ def embed(model: LoadedModel, folder: Folder, where: Path, job: Job, tell: Any =
         if tell is not None:
             tell("near-duplicates and label suspects")
         found = findings(layer)
-    return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, model.labels), found)
+    known = label_names(rows, model.labels)
+    return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, known), found, known)
 
 
 def _layers(written: Sequence[str]) -> list[int] | None:
@@ -245,6 +248,7 @@ def provenance_of(done: Embedded) -> dict[str, Any]:
         "folder": done.folder.root,
         "understood_as": done.folder.kind,
         "photos": len(done.rows),
+        "label_names": done.label_names,
         "left_out": [list(pair) for pair in done.left_out[:1000]],
         "left_out_found": len(done.left_out),
         "notes": list(done.folder.notes),
