@@ -257,7 +257,8 @@ def embed(
     labels_file: Annotated[
         Path | None, typer.Option("--labels-file", help="Table of labels: CSV, TSV, JSON lines or Parquet.", metavar="FILE")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture and the vectors are put beside it.")] = None,
+    state: Annotated[str, typer.Option("--state", help="What the page shows first: a state as JSON or a file.", metavar="JSON|FILE")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture, a page and the vectors are put beside it.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -270,7 +271,7 @@ def embed(
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
     methods = tuple(method or ("pca",))
-    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet))
+    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet, state))
 
 
 @app.callback(invoke_without_command=True)

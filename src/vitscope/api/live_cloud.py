@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vitscope.errors import ArgumentError, PhotoError, VitscopeError
 from vitscope.projection.beside import Beside, beside
 from vitscope.projection.table import Cloud, read_cloud
+from vitscope.views.carried_cloud import joined
 from vitscope.views.cloud import COLUMN, MAP, NONE, Column, Ways, cloud_facts, columns_of, places
 
 if TYPE_CHECKING:
@@ -181,12 +182,6 @@ class LiveCloud:
         if not 0 <= number < len(self.cloud.maps):
             raise ArgumentError(f"map {number}", expected=f"0 to {len(self.cloud.maps) - 1}", where="request")
         return number
-
-
-def joined(name: str, files: Sequence[bytes]) -> Arrays:
-    """Files one after the other, and where each begins."""
-    offsets = np.concatenate([[0], np.cumsum([len(file) for file in files])]).astype(np.int32)
-    return {name: np.frombuffer(b"".join(files), dtype=np.uint8), f"{name}/offsets": offsets}
 
 
 def _value(column: Column, row: int) -> object:
