@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitscope.api.asked import KNOWN, read
-from vitscope.api.audit_panel import NO_MODEL, auditor
+from vitscope.api.audit_panel import NO_MODEL, audit_sample, auditor
 from vitscope.api.cache import ByteCache
 from vitscope.errors import ArgumentError, PhotoError, WorkError
 from vitscope.web.compute import OPS, Stop, never
@@ -143,25 +143,31 @@ class Explorer:
                 raise ArgumentError(held, expected=f"{PHOTO_BYTES:,} together", where="upload", todo="start anew to look at more photos")
             self._taken += len(raw)
         try:
-            return self._add(raw, name, model)
+            return self.add_sample(lambda: _read(raw, name, self.pixels), name, model, lambda: _audited(raw, name, self.models[model]))
         except BaseException:
             with self._lock:
                 self._taken -= len(raw)
             raise
 
-    def _add(self, raw: bytes, name: str, model: str) -> int:
+    def open(self, cloud: int, row: int) -> int:
+        """There are no points here; see :class:`vitscope.api.cloud.CloudExplorer`."""
+        raise ArgumentError(f"row {row} of cloud {cloud}", expected="photos: there are no points here", where="request")
+
+    def add_sample(self, again: Callable[[], Sample], name: str, model: str, audit: Callable[[], Audit] | None = None) -> int:
+        """Take in one photo and run it through a model; returns its number.
+
+        Args:
+            again: reads the photo, now and whenever its trace had to make room.
+            name: for people.
+            model: its id.
+            audit: looks at what the model was fed of it; what ``again`` gives where None.
+        """
         loaded = self.models[model]
 
         def make() -> Trace:
-            return loaded.trace(_read(raw, name, self.pixels))
+            return loaded.trace(again())
 
-        def audit() -> Audit:
-            from vitscope.api.auditing import audit as look
-
-            with _as_file(raw, name) as path:
-                return look(loaded, path)
-
-        with self._pass_of(loaded.ref):
+        with self.passing(loaded.ref):
             trace = make()
         if trace.nbytes > self.cache.limit:
             raise WorkError(
@@ -170,7 +176,7 @@ class Explorer:
                 where=name,
                 todo="give a larger cache, or a smaller photo or input size",
             )
-        source = self._described(trace, make, audit)
+        source = self._described(trace, make, audit or (lambda: audit_sample(loaded, again())))
         with self._lock:
             self._sources.append(source)
             number = len(self._sources) - 1
@@ -237,7 +243,7 @@ class Explorer:
         look = self._sources[number].audit
         if look is None:
             raise ArgumentError("no audit", expected="a photo whose model is at hand", where="audit", todo=NO_MODEL)
-        with self._pass_of(self._sources[number].model):
+        with self.passing(self._sources[number].model):
             if not stop():
                 yield self._kept(("audit", number), lambda: _packed({}, {"audit": panel(look())}))
 
@@ -267,7 +273,7 @@ class Explorer:
     def _whole(self, key: tuple[Any, ...], number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map in one piece; one pass of a model at a time."""
         if method.class_specific:
-            with self._pass_of(self._sources[number].model):
+            with self.passing(self._sources[number].model):
                 return self._kept(key, lambda: self._run(number, method, aim, chosen, stop))
         return self._kept(key, lambda: self._map_block(number, method.run(self._trace(number), **chosen)))
 
@@ -346,7 +352,7 @@ class Explorer:
         """The trace of a source; an added photo whose trace had to make room is run again."""
         found = self._held(number)
         if found is None:
-            with self._pass_of(self._source(number).model):
+            with self.passing(self._source(number).model):
                 found = self._held(number) or self._made(number)
         return found
 
@@ -363,7 +369,8 @@ class Explorer:
         self.cache.put(("trace", number), trace, trace.nbytes)
         return trace
 
-    def _pass_of(self, model: str) -> Lock:
+    def passing(self, model: str) -> Lock:
+        """Held while a model runs: one pass of each at a time."""
         with self._lock:
             return self._passes.setdefault(model, Lock())
 
@@ -394,6 +401,14 @@ def _read(raw: bytes, name: str, pixels: int) -> Sample:
         except PhotoError as error:  # about the file people know, not about our copy of it
             raise PhotoError(error.got, expected=error.expected, where=plain, todo=error.todo) from error
     return replace(sample, path=plain)
+
+
+def _audited(raw: bytes, name: str, model: LoadedModel) -> Audit:
+    """What a model is fed of a file, looked at as a file: what it says of itself counts too."""
+    from vitscope.api.auditing import audit
+
+    with _as_file(raw, name) as path:
+        return audit(model, path)
 
 
 @contextmanager
