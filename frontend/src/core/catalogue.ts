@@ -69,7 +69,8 @@ export interface Source {
   padded: [number, number][];
   tokens: { n: number; patches: number[]; named: NamedToken[] };
   pooled: { name: string } | null;
-  layers: { path: string; heads: number; kind: string }[];
+  /** Of a hierarchical model: each layer's own grid, and how many tokens one query sees there. */
+  layers: { path: string; heads: number; kind: string; grid?: [number, number]; seen?: number }[];
   top: [string, number][];
   labels: string[];
   methods: Method[];

@@ -263,9 +263,10 @@ class Explorer:
         number, method = self._numbered(asked.get("source", 0)), find_method(asked.get("method", "attention"))
         aim = _aim(asked) if method.class_specific else None
         chosen = {name: asked[name] for name in method.options if name in asked and name != "target"}
+        staged = any("grid" in layer for layer in self._sources[number].facts["layers"])
         key = ("map", number, method.name, aim, tuple(sorted(chosen.items())))
         found = self.cache.get(key)
-        if found is None and method.name == "rollout" and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
+        if found is None and method.name == "rollout" and not staged and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
             yield from self._refined(key, number, chosen, stop)
             return
         yield found or self._whole(key, number, method, aim, chosen, stop)
@@ -275,7 +276,16 @@ class Explorer:
         if method.class_specific:
             with self.passing(self._sources[number].model):
                 return self._kept(key, lambda: self._run(number, method, aim, chosen, stop))
-        return self._kept(key, lambda: self._map_block(number, method.run(self._trace(number), **chosen)))
+        return self._kept(key, lambda: self._plain(number, method, chosen))
+
+    def _plain(self, number: int, method: Method, chosen: dict[str, Any]) -> bytes:
+        """A map from the trace alone; a patch of the first grid asks as the token of the layer that covers it."""
+        from vitscope.methods.windows import query_at
+
+        trace = self._trace(number)
+        asked = chosen.get("query", "pooled")
+        own = {**chosen, "query": query_at(trace, asked, chosen.get("layer", -1))} if "query" in chosen else chosen
+        return self._map_block(number, method.run(trace, **own), query=asked if trace.stages is not None else None)
 
     def _run(self, number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map that may need the model again; what its gradients left is kept for the next method."""
@@ -297,13 +307,15 @@ class Explorer:
                 self.cache.put(key, block, len(block))
             yield block
 
-    def _map_block(self, number: int, one: TokenMap, state: Refined | None = None) -> bytes:
+    def _map_block(self, number: int, one: TokenMap, state: Refined | None = None, query: Any = None) -> bytes:
         """One map as a block; with its standard error and progress where it is refined."""
+        from vitscope.api.carry import drawn
         from vitscope.methods import METHODS
+        from vitscope.methods.starts import query_text
         from vitscope.views.photo import mean_token
         from vitscope.views.plain import plain
 
-        arrays: dict[str, NDArray[np.generic]] = {"values": one.tokens}
+        arrays: dict[str, NDArray[np.generic]] = {"values": drawn(self._trace(number), one)}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
         labels = self._sources[number].facts["labels"]
@@ -316,7 +328,7 @@ class Explorer:
             "notes": list(one.notes),
             "layer": one.layer,
             "head": one.head,
-            "query": one.query,
+            "query": one.query if query is None else query_text(query),
             "target": labels[index] if isinstance(index, int) else None,
             "against": labels[against] if isinstance(against, int) else None,
             "parameters": plain(one.parameters),
