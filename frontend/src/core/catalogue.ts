@@ -1,4 +1,5 @@
 /* What there is to look at: plain JSON from Python. */
+import type { AuditSource } from "./audit";
 import { ViewError } from "./errors";
 
 export interface Frame {
@@ -77,6 +78,7 @@ export interface Source {
   notes: string[];
   size_note: string;
   stored?: Stored | null;
+  audit?: AuditSource;
 }
 
 export interface Capabilities {

@@ -10,26 +10,47 @@ from numpy.typing import NDArray
 
 from vitscope.api.catalogue import entry
 from vitscope.core.maps import TokenMap
+from vitscope.errors import ArgumentError
 from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, POOLED, ROWS, Carried, Stored, level_for, stored_facts
 
 if TYPE_CHECKING:
+    from vitscope.auditing.audit import Audit
+    from vitscope.core.sample import Sample
     from vitscope.trace import Trace
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CARRY_BYTES) -> list[Carried]:
+def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CARRY_BYTES, audits: Sequence[Audit] = ()) -> list[Carried]:
     """What a file carries of these photos: the same kind of rows for all of them, the best that fits.
 
     Args:
         explained: traces with their maps (each over the whole batch).
         limit: bytes of all photos' rows together, before compression.
+        audits: one for each photo, or none.
+
+    Raises:
+        ArgumentError: audits of other photos.
     """
     photos = [(trace[i], [one[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
     entries = [entry(trace) for trace, _ in photos]
     sizes = [(len(e["layers"]), sum(layer["heads"] for layer in e["layers"]), int(e["tokens"]["n"])) for e in entries]
     level = level_for(sizes, limit)
-    return [_carried(trace, maps, facts, level) for (trace, maps), facts in zip(photos, entries, strict=True)]
+    told = _told([trace.samples[0] for trace, _ in photos], audits)
+    return [
+        _carried(trace, maps, {**facts, "audit": audit}, level) for (trace, maps), facts, audit in zip(photos, entries, told, strict=True)
+    ]
+
+
+def _told(samples: Sequence[Sample], audits: Sequence[Audit]) -> list[dict[str, Any]]:
+    """``Source.audit`` of each photo."""
+    from vitscope.api.audit_panel import NOT_CARRIED, panel
+
+    if not audits:
+        return [{"how": "none", "why": NOT_CARRIED}] * len(samples)
+    if [one.sample.digest for one in audits] != [one.digest for one in samples]:
+        raise ArgumentError(f"{len(audits)} audits", expected=f"one of each of these {len(samples)} photos, in their order", where="audits")
+    return [{"how": "carried", "why": "", "panel": panel(one)} for one in audits]
 
 
 def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str) -> Carried:
