@@ -330,10 +330,10 @@ def nearest(
     debug: Debug = False,
 ) -> None:
     """The photos, or patches, nearest to one in the model's own space."""
-    from vitscope.api.nearest_job import NearestJob, run
+    from vitscope.api.nearest_job import Asked, NearestJob, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
-    run(NearestJob(points, photo, k, layer, patch, model, given, as_json, threads, quiet))
+    run(NearestJob(points, Asked(photo, k, layer, patch), model, given, as_json, threads, quiet))
 
 
 @app.callback(invoke_without_command=True)
