@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,9 @@ from vitscope.projection.table import read_cloud
 if TYPE_CHECKING:
     from vitscope.inputs.folders import Folder
     from vitscope.models.loaded import LoadedModel
+
+#: Findings of each kind that are printed.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def _check(job: Job, out: Path) -> None:
 
 def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) -> list[Path]:
     """The Parquet file, and beside it a picture of the points where matplotlib is there, and a page where the front end was built."""
-    from vitscope.api.points_page import Page, write_page
+    from vitscope.api.points_page import Page, named_by_folder, write_page
 
     data = parquet(done)
     written = [write_atomically(out, data)]
@@ -197,7 +200,7 @@ def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) ->
         written.append(
             write_scatter(done.projections, done.rows.label, done.rows.predicted, png, curve=done.curve, accuracy=done.accuracy[0])
         )
-    cloud = read_cloud(data, out.name)
+    cloud = named_by_folder(read_cloud(data))
     confidence = np.repeat(np.array(done.rows.confidence, dtype=np.float32), len(cloud) // len(done.rows))
     state = written_state(job.state) if job.state else None
     page = write_page(Page(cloud, confidence, model, job.seed, state), out.with_suffix(".html"), tell)
@@ -289,8 +292,22 @@ def summary(done: Embedded) -> list[str]:
     if "not_compared" in done.found:
         lines.append(f"near-duplicates and label suspects: {done.found['not_compared']}")
     else:
-        lines.append(f"near-duplicates: {done.found['near_duplicates_found']}, label suspects: {done.found['label_suspects_found']}")
+        lines += findings_lines(done.found)
     return lines
+
+
+def findings_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many near-duplicates and label suspects there are, and the first few of each with their evidence."""
+    pairs, suspects = found["near_duplicates"], found["label_suspects"]
+    lines = [f"near-duplicates: {found['near_duplicates_found']:,}"]
+    for one in pairs[:SHOWN]:
+        how = "the same file" if one["same_file"] else f"{one['ratio']:.2f} of the usual distance to the nearest"
+        lines.append(f"  {one['one']} and {one['other']}: {how}")
+    lines += ["  …"] if len(pairs) > SHOWN else []
+    lines.append(f"label suspects: {found['label_suspects_found']:,}")
+    for one in suspects[:SHOWN]:
+        lines.append(f"  {one['id']}: label {one['label']}, but {one['share']:.0%} of its neighbours are {one['instead']}")
+    return lines + (["  …"] if len(suspects) > SHOWN else [])
 
 
 def figures(one: Projection) -> str:

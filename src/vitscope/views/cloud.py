@@ -189,8 +189,6 @@ def cloud_facts(cloud: Cloud, columns: Mapping[str, Column], pictures: Ways, att
 
 def _map_facts(one: Map) -> dict[str, Any]:
     said = quality_words(one.quality) if one.quality else ["how far to trust this map was not measured"]
-    if one.quality.get("placed"):
-        said = [*said, f"{one.quality['placed']:,} points were placed into it afterwards: the figures are of the others"]
     return {
         "layer": one.layer,
         "method": one.method,
