@@ -244,9 +244,7 @@ def numbers_note(known: Mapping[str, str]) -> str:
     numbers = sorted((label for label, name in known.items() if label.isdecimal() and label != name), key=int)
     if not numbers:
         return ""
-    return (
-        f"{len(numbers)} labels are taken for the model's class numbers ({numbers[0]}: {known[numbers[0]]}); right and wrong rest on it"
-    )
+    return f"{len(numbers)} labels are taken for the model's class numbers ({numbers[0]}: {known[numbers[0]]}); right and wrong rest on it"
 
 
 def model_accuracy(rows: Rows, known: Mapping[str, str]) -> tuple[float | None, int]:
