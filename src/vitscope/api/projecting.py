@@ -50,7 +50,7 @@ class Layer:
     @cached_property
     def tokens(self) -> int:
         """Vectors of each photo."""
-        return self.store.tokens()
+        return self.store.tokens(self.number)
 
     @property
     def count(self) -> int:
