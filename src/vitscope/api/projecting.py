@@ -239,6 +239,14 @@ def label_names(rows: Rows, names: Sequence[str]) -> dict[str, str]:
     return known
 
 
+def numbers_note(known: Mapping[str, str]) -> str:
+    """Which labels were taken for class numbers, with an example; "" where none was. Folders called 0, 1, 2 … may mean something else."""
+    numbers = sorted((label for label, name in known.items() if label.isdecimal() and label != name), key=int)
+    if not numbers:
+        return ""
+    return f"{len(numbers)} labels are taken for the model's class numbers ({numbers[0]}: {known[numbers[0]]}); right and wrong rest on it"
+
+
 def model_accuracy(rows: Rows, known: Mapping[str, str]) -> tuple[float | None, int]:
     """Share of the labelled photos that the model names rightly, and their number; only photos whose label is one of the model's names.
 

@@ -83,6 +83,19 @@ def test_a_row_a_photo_with_the_columns_that_scripts_rely_on(default, folder):
     assert Image.open(default.with_suffix(".png")).size[0] > 400
 
 
+def test_folders_called_by_numbers_are_said_to_be_taken_for_class_numbers(run, tmp_path):
+    for number, colour in enumerate(CLASSES.values()):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(np.full((40, 48, 3), colour, np.uint8) + np.uint8(i)).save(tmp_path / "in" / str(number) / f"{i}.png")
+    code, out, _ = run("in", "--out", "numbers.parquet")
+    said = "3 labels are taken for the model's class numbers (0: airplane); right and wrong rest on it"
+    assert code == 0
+    assert f"note: {said}" in out
+    assert said in json.loads(pq.read_schema("numbers.parquet").metadata[b"vitscope"])["notes"]
+    assert said in (tmp_path / "numbers.html").read_text(encoding="utf-8")
+
+
 def test_quality_and_provenance_are_in_the_file(default):
     meta = pq.read_schema(default).metadata
     quality, made = json.loads(meta[b"quality"]), json.loads(meta[b"vitscope"])
