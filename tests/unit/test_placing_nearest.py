@@ -190,6 +190,12 @@ def test_nearest_looks_through_old_and_placed(home, run):
     assert sorted(rows.rows.tolist()) == list(range(COUNT + 7))
 
 
+def test_the_same_photos_placed_again_have_vectors_of_their_own(home):
+    again = home / "again.parquet"
+    main(["embed", str(home / "in"), "--into", str(home / "old.parquet"), "--out", str(again), "--limit", "4", "--threads", "1", "--quiet"])
+    assert beside(read_cloud(again)).rows.tolist() == list(range(COUNT + 4))
+
+
 def test_nearest_of_a_patch(home, run, tmp_path):
     file = embedded(home / "in", tmp_path / "tokens.parquet", "--vectors", "tokens", "--layer", "4", "--limit", "6")
     torch.set_num_threads(1)
