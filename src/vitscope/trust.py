@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
@@ -15,6 +16,7 @@ from vitscope.methods.dropping import full_scores, scores_without
 from vitscope.methods.registry import find_method, remake
 from vitscope.methods.result import per_picture
 from vitscope.methods.uniformity import UNIFORM_BELOW, distance_from_uniform
+from vitscope.methods.windows import on_first_grid
 from vitscope.metrics.constancy import CONSTANT_BELOW, relative_spread
 from vitscope.metrics.faithfulness import SHARES, Drops, compare, hide_hottest, hide_random
 from vitscope.metrics.likeness import rank_correlation
@@ -111,14 +113,14 @@ def trust_of(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, red
     """The figures of every picture; see :func:`check`."""
     method = find_method(one.method)
     aim = _aim(trace, one)
-    patches = [np.asarray(values)[trace.layout.patches] for values in one.values]
+    patches = [np.asarray(values)[one.layout.patches] for values in one.values]
     swap_to = _other_class(trace, aim) if method.class_specific and aim else None
     swapped = _likeness(trace, one, patches, swap_to) if swap_to else [None] * len(one)
     redrawn = _redrawn(trace, one, patches, aim if method.class_specific else None, [seed + i for i in range(redraws)])
     uniform = distance_from_uniform(trace)
     out = []
     for i, values in enumerate(patches):
-        drops = _drops(trace, aim, i, values, seed, draws, batch) if aim else None
+        drops = _drops(trace, one.layout, aim, i, values, seed, draws, batch) if aim else None
         spread = relative_spread(values)
         empty = _says_nothing(spread, uniform[i] if method.reads_attention else 1.0)
         name = swap_to.names[i] if swap_to else ""
@@ -171,7 +173,7 @@ def _likeness(trace: Trace, one: TokenMap, patches: Sequence[NDArray[np.floating
         other = remake(trace, one, aim)
     except MethodError:  # e.g. no gradient at that block for that class: nothing to compare
         return [None] * len(one)
-    found = (rank_correlation(mine, np.asarray(values)[trace.layout.patches]) for mine, values in zip(patches, other.values, strict=True))
+    found = (rank_correlation(mine, np.asarray(values)[other.layout.patches]) for mine, values in zip(patches, other.values, strict=True))
     return [None if np.isnan(value) else value for value in found]
 
 
@@ -185,12 +187,16 @@ def _redrawn(
     return [float(np.mean(column)) if column else None for column in columns]
 
 
-def _drops(trace: Trace, aim: Target, picture: int, values: NDArray[np.floating], seed: int, draws: int, batch: int) -> Drops:
-    """What hiding the hottest patches costs, and hiding random ones, in one go."""
+def _drops(
+    trace: Trace, layout: TokenLayout, aim: Target, picture: int, values: NDArray[np.floating], seed: int, draws: int, batch: int
+) -> Drops:
+    """What hiding the hottest patches costs, and hiding random ones, in one go: patches of the map's own grid, whole ones."""
     hot, random = hide_hottest(values, seed=seed), hide_random(len(values), draws, seed=seed)
     sets = np.concatenate([hot, random.reshape(-1, len(values))])
-    hidden = np.zeros((len(sets), trace.layout.n), dtype=bool)
-    hidden[:, trace.layout.patches] = sets
+    hidden = np.zeros((len(sets), layout.n), dtype=bool)
+    hidden[:, layout.patches] = sets
+    if layout.grid != trace.layout.grid:  # one stage's map: all patches that its token covers
+        hidden = on_first_grid(trace, layout, hidden.astype(np.float32)) == 1.0
     full = full_scores(trace, aim)[picture]
     lost = full - scores_without(trace, aim, picture, hidden, batch=batch)
     return compare(lost[: len(SHARES)], lost[len(SHARES) :].reshape(draws, len(SHARES)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vitscope.api.drawn import on_patches_of
 from vitscope.core.maps import TokenMap
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError
@@ -33,6 +34,7 @@ def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] 
     for one in maps:
         same_run(trace, one, "report")
     developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
+    maps = [on_patches_of(trace, one) for one in maps]
     return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
 
 

@@ -22,12 +22,12 @@ def distance_from_uniform(trace: Trace) -> list[float]:
     Units:
         0 (uniform) to 1 (all on one token).
     """
-    far = torch.stack([_farthest(call) for call in trace.calls])
+    far = torch.stack([_farthest(call).reshape(len(trace), -1).amax(dim=1) for call in trace.calls])
     return [float(x) for x in far.amax(dim=0)]
 
 
 def _farthest(call: AttentionCall) -> torch.Tensor:
-    """``[b]``."""
+    """``[b]``, windows of one picture after each other."""
     at = torch.linspace(0, call.queries - 1, min(ROWS, call.queries), device=call.out.device).round().long()
     rows = call.rows(at)
     allowed = rows > 0
