@@ -108,7 +108,8 @@ def _tried(row: Row, small: Small, brief: bool) -> Row:
         known["error"], known["effect"] = proof.reconstruction.measured, proof.effect.measured
         if known["error"] > ERROR:
             return Row(**known | {"status": "refused", "why": proof.reconstruction.text})
-    return Row(**known | {"status": status} | ({} if brief and not found else _layout(small)))
+    named = brief and not found and not known["kinds"]
+    return Row(**known | {"status": status} | ({} if named else _layout(small)))
 
 
 def others(found: Contains) -> tuple[str, ...]:
@@ -178,7 +179,7 @@ def everything(out: Any, batch: int) -> Tensor:
 def line(error: BaseException) -> str:
     """The first line of an error, not too long."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    return f"{lines[0] if lines else type(error).__name__}"[:240]
+    return f"{lines[0] if lines else type(error).__name__}".split(" You can install")[0][:240]
 
 
 @contextlib.contextmanager
