@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.registries import table  # noqa: E402
+from support.registries import table
 
 Known = dict[tuple[str, str], dict[str, Any]]
 

@@ -21,7 +21,9 @@ from vitscope.errors import CaptureError
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
-def choose_drop(module: nn.Module, forward: Forward, pixels: Tensor, *, tokens: int, patches: Tensor, blocks: Blocks | None = None) -> Drop | Literal["pixels"]:
+def choose_drop(
+    module: nn.Module, forward: Forward, pixels: Tensor, *, tokens: int, patches: Tensor, blocks: Blocks | None = None
+) -> Drop | Literal["pixels"]:
     """Whether tokens can be "removed" (the model runs on a shortened sequence and means the same by it), else "masked".
 
     Where neither can be done ("pixels"), the picture itself is hidden there.

@@ -24,6 +24,8 @@ EXCEPT: dict[str, dict[str, Any]] = {
     "perceiver": {"num_cross_attention_heads": 1, "num_latents": 32, "d_latents": 64, "num_self_attends_per_block": 2, "num_blocks": 2},
     "imagegpt": {"n_embd": 64, "n_head": 4},
     "swin2sr": {"image_size": 16},
+    "swin": {"image_size": 128, "window_size": 4},
+    "donut-swin": {"image_size": 128, "window_size": 4},
     "llama4": {"intermediate_size": 256, "projector_input_dim": 64, "projector_output_dim": 64, "vision_output_dim": 64},
     "mllama": {"intermediate_layers_indices": [0, 1], "vision_output_dim": 192},
     "timm_backbone": {"backbone": "vit_tiny_patch16_dinov3_qkvb"},

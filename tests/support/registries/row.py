@@ -139,7 +139,7 @@ def _drawn(layout: dict[str, Any], stages: list[list[int]]) -> str:
     """A layout in a few words."""
     if layout["source"] == "pixels":
         return ""
-    grids = " → ".join(f"{h}×{w}" for h, w in stages)
+    grids = " → ".join(dict.fromkeys(f"{h}×{w}" for h, w in stages))
     others = ", ".join(dict.fromkeys(layout["prefix"]))
     return f"{grids} of {layout['stride'][0]} px" + (f", {others}" if others else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import json
@@ -46,12 +47,12 @@ def entries(library: str) -> Iterator[tuple[str, str, Callable[[], Small], bool]
 
 
 def inputs(library: str) -> str:
-    """A fingerprint of everything a library's rows are made of: a row with the same one need not be measured again."""
+    """A fingerprint of everything a library's rows are made of, but for comments: a row with the same one need not be measured again."""
     files = [file for name in SOURCES for file in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]]
     files += [Path(__file__).parent / f"{name}.py" for name in BUILDERS.get(library, (library,))]
     found = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
     for file in files:
-        found.update(file.read_bytes())
+        found.update(ast.dump(ast.parse(file.read_bytes())).encode())
     return found.hexdigest()[:12]
 
 
@@ -68,7 +69,9 @@ def stale(table: dict[str, Any]) -> list[str]:
     """What in a table is not about the libraries installed here: another version, a model without a row, a row without a model."""
     now = versions()
     found = [
-        f"{name} is {now[name]}, the table was made with {old}" for name, old in table["versions"].items() if name in now and now[name] != old
+        f"{name} is {now[name]}, the table was made with {old}"
+        for name, old in table["versions"].items()
+        if name in now and now[name] != old
     ]
     for library in LIBRARIES:
         registered = [name for _, name, _, _ in entries(library)]
@@ -84,7 +87,7 @@ def read() -> dict[str, Any]:
 
 
 def counted(found: list[dict[str, Any]]) -> dict[str, int]:
-    """Numbers for one library: models, with attention, proved, refused, not built, with a map of the whole; attentions, and those captured."""
+    """Numbers for one library: of models, and of the attentions in one pass of each."""
     have = [row for row in found if row["counted"]]
     return {
         "models": len(found),
@@ -124,7 +127,7 @@ def as_page(table: dict[str, Any]) -> str:
         "the stages of a hierarchical model. Sizes are those of the small models here, not of published ones. One row stands for models",
         "that differ in size alone.",
         "",
-        "| library | models | with attention | captured and proved | attentions captured | refused | not built here | with a map over all layers |",
+        "| library | models | with attention | captured and proved | attentions captured | refused | not built | map over all layers |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for library in LIBRARIES:

@@ -57,7 +57,7 @@ def build(name: str) -> Small:
 
     torch.manual_seed(0)
     made: dict[str, Any] = {"weights": None}
-    size = (64, 64) if name.startswith("swin") else (320, 320) if "ssd" in name else (224, 224)
+    size = (64, 64) if name.startswith(("swin", "maxvit")) else (320, 320) if "ssd" in name else (224, 224)
     if name.startswith("vit"):
         size = (int(name.rsplit("_", maxsplit=1)[-1]) * 4,) * 2
         made |= {"image_size": size[0]}
@@ -91,10 +91,11 @@ def _answer(name: str, module: nn.Module, x: Tensor) -> Any:
 
 @contextlib.contextmanager
 def shallow() -> Iterator[None]:
-    """ViT and Swin of any size with two blocks (in each stage), MViT for small clips, by their own constructors."""
+    """ViT and Swin of any size with two blocks (in each stage), MaxViT and MViT for small inputs, by their own constructors."""
     import torchvision
 
     vit, swin, mvit = torchvision.models.VisionTransformer, torchvision.models.SwinTransformer, torchvision.models.video.MViT
+    maxvit = torchvision.models.MaxVit
 
     def two(image_size: int, patch_size: int, num_layers: int, *args: Any, **more: Any) -> nn.Module:
         return vit(image_size, patch_size, min(num_layers, 2), *args, **more)
@@ -105,7 +106,11 @@ def shallow() -> Iterator[None]:
     def clips(**more: Any) -> nn.Module:
         return mvit(**more | {"spatial_size": (64, 64), "temporal_size": 4})
 
+    def partitioned(**more: Any) -> nn.Module:
+        return maxvit(**more | {"input_size": (64, 64), "partition_size": 2, "block_layers": [1, 1, 1, 1]})
+
     with (
+        mock.patch("torchvision.models.maxvit.MaxVit", partitioned),
         mock.patch("torchvision.models.video.mvit.MViT", clips),
         mock.patch("torchvision.models.vision_transformer.VisionTransformer", two),
         mock.patch("torchvision.models.swin_transformer.SwinTransformer", staged),
