@@ -30,7 +30,11 @@ def _layout(found: Mapping[str, Any]) -> list[str]:
     ]
     size = f"{layout['patch'][1]} × {layout['patch'][0]} px (across × down)"
     if layout["source"] == "pixels":
-        lines += ["  no map           " + found.get("why", ""), f"  cells            {gw} × {gh} of {size}, for hiding pixels"]
+        page = "layout" if found.get("calls") else "no-attention"
+        lines += [
+            f"  no map           {found.get('why', '')} (docs/errors/{page}.md)",
+            f"  cells            {gw} × {gh} of {size}, for hiding pixels",
+        ]
     else:
         lines += [
             f"  patches          {gw} × {gh} of {size}",

@@ -23,7 +23,7 @@ from vitscope.capture.heard import Heads, Heard
 from vitscope.capture.kernel import KERNELS, Kernel
 from vitscope.capture.paths import Paths
 from vitscope.capture.products import PRODUCTS, Product, arrange, arranger, read, value_roles
-from vitscope.capture.scores import explains, one_key, scores_track, turned, weights_arranger
+from vitscope.capture.scores import distributes, explains, one_key, scores_track, turned, weights_arranger
 from vitscope.trace import AttentionCall
 
 
@@ -209,6 +209,11 @@ class Recorder(TorchFunctionMode):
         place = arranger(product.letters[2], roles.batch + roles.left + roles.right)
         lead = place(out.detach()).shape[:-2]
         path = self._mha[1] if self._mha else self._paths.running()
+        place_weights = weights_arranger(track, lead)
+        if track.mixed and distributes(product.left, track.axes[1]):  # what is multiplied with v is itself the attention
+            track = replace(track.lost(), weights=product.left, mixed=False)
+            place_weights = arranger(product.letters[0], roles.batch + roles.left + roles.contracted)
+            self._none_left(place_weights(product.left.detach()), path)
         self.heard.append(
             Heard(
                 path=path,
@@ -223,10 +228,18 @@ class Recorder(TorchFunctionMode):
                 weights=None if track.exact and not track.mixed else track.weights,
                 mixed=track.mixed,
                 place=place,
-                place_weights=weights_arranger(track, lead),
+                place_weights=place_weights,
             )
         )
-        return out
+        return out.clone() if isinstance(out, Tensor) else out  # some models write into it; small beside the weights they wrote out
+
+    def _none_left(self, weights: Tensor, path: str) -> None:
+        """Weights ``[*lead, nq, nk]`` that were changed after the softmax may attend to a dropped key all the same."""
+        if self._keep is None:
+            return
+        dropped = ~self._keep.repeat_interleave(len(weights) // len(self._keep), dim=0)
+        if bool((weights * dropped.view(len(weights), *(1,) * (weights.dim() - 2), -1)).any()):
+            raise guards.cannot_drop(self._keep, weights.shape[-1], path)
 
     def _other(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Anything else: followed where one of its arguments is on the way through an attention."""

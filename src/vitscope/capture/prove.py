@@ -19,13 +19,13 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.live import Forward
 from vitscope.capture.modes import ordinary, ordinary_mode
 from vitscope.capture.probe import probe
+from vitscope.capture.scores import ROW_TOLERANCE
 from vitscope.errors import CaptureError, ProofError
 from vitscope.trace import AttentionCall
 
 #: Rows looked at in each call, spread over the queries.
 ROWS = 16
-#: Largest allowed distance of a row's sum from one, and of A·V from the output (relative), by the type the model works in.
-ROW_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+#: Largest allowed distance of A·V from the output (relative), by the type the model works in.
 OUT_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 2e-2}
 IDLE = "the answer does not depend on attention: untrained weights (zero head, tiny layer scales)? load trained ones"
 

@@ -123,11 +123,14 @@ def require_place(trace: Trace) -> None:
         MethodError: with why it has none; or as :func:`require_global` where there is one grid.
     """
     if trace.unmapped:
-        raise MethodError(
-            trace.unmapped,
-            where=trace.provenance.model,
-            todo="use grad-cam, integrated-gradients or occlusion (docs/errors/layout.md)",
-        )
+        raise unmapped(trace)
+
+
+def unmapped(trace: Trace) -> MethodError:
+    """Why attention cannot be put on the picture, what can be used instead, and the page about it."""
+    page = "layout" if trace.calls else "no-attention"
+    todo = f"use grad-cam, integrated-gradients or occlusion (docs/errors/{page}.md)"
+    return MethodError(trace.unmapped, where=trace.provenance.model, todo=todo)
 
 
 def require_map(trace: Trace, calls: tuple[AttentionCall, ...]) -> None:

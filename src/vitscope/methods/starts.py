@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import ArgumentError, MethodError
+from vitscope.methods.fusion import unmapped
 from vitscope.trace import AttentionCall, Trace
 
 #: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i).
@@ -81,9 +82,7 @@ def query_text(query: Query) -> str:
 def _pooled(trace: Trace, start: int, layer: int) -> Start:
     readouts = trace.layout.readouts
     if trace.unmapped:
-        raise MethodError(
-            trace.unmapped, where=trace.provenance.model, todo="use grad-cam, integrated-gradients or occlusion (docs/errors/layout.md)"
-        )
+        raise unmapped(trace)
     if not readouts:
         raise MethodError(
             "it is not known which tokens this model's head reads",
