@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -46,6 +47,7 @@ def entries(library: str) -> Iterator[tuple[str, str, Callable[[], Small], bool]
             yield "", name, lambda name=name: home.build(name), True
 
 
+@functools.cache
 def inputs(library: str) -> str:
     """A fingerprint of everything a library's rows are made of, but for comments: a row with the same one need not be measured again."""
     files = [file for name in SOURCES for file in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]]
