@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from vitscope.api import (
         attention,
         audit,
+        axis,
         check,
         explain,
+        features,
         figure,
         grad_cam,
         gradient_rollout,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         report,
         rollout,
         save,
+        similar_to,
         token_figure,
         token_pca,
         view,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from vitscope.core.maps import TokenMap
     from vitscope.core.placement import Placement
     from vitscope.core.provenance import Provenance
+    from vitscope.core.readings import Axis, Box, Feature, Pixel, Region, SimilarTo
     from vitscope.core.sample import Sample
     from vitscope.core.targets import Target
     from vitscope.errors import VitscopeError
@@ -54,8 +58,10 @@ _HOMES = {
         (
             "attention",
             "audit",
+            "axis",
             "check",
             "explain",
+            "features",
             "figure",
             "grad_cam",
             "gradient_rollout",
@@ -70,6 +76,7 @@ _HOMES = {
             "report",
             "rollout",
             "save",
+            "similar_to",
             "token_figure",
             "token_pca",
             "view",
@@ -79,6 +86,7 @@ _HOMES = {
     ),
     "Placement": "vitscope.core.placement",
     "Provenance": "vitscope.core.provenance",
+    **dict.fromkeys(("Axis", "Box", "Feature", "Pixel", "Region", "SimilarTo"), "vitscope.core.readings"),
     "Sample": "vitscope.core.sample",
     "Target": "vitscope.core.targets",
     "TokenLayout": "vitscope.core.layout",
@@ -88,9 +96,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "Axis",
+    "Box",
+    "Feature",
+    "Pixel",
     "Placement",
     "Provenance",
+    "Region",
     "Sample",
+    "SimilarTo",
     "Target",
     "TokenLayout",
     "TokenMap",
@@ -98,8 +112,10 @@ __all__ = [
     "VitscopeError",
     "attention",
     "audit",
+    "axis",
     "check",
     "explain",
+    "features",
     "figure",
     "grad_cam",
     "gradient_rollout",
@@ -114,6 +130,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "similar_to",
     "token_figure",
     "token_pca",
     "view",

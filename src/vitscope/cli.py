@@ -57,7 +57,14 @@ def explain(
     query: Annotated[
         str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Label or number to explain (default: the top prediction).")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="Label or number to explain (default: the top prediction); or feature:12, similar-to:PHOTO, axis:0@FILE.vectors, "
+            "pixel:ROW,COLUMN, region:X0,Y0,X1,Y1, box:LABEL.",
+        ),
+    ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
     fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
     residual: Annotated[

@@ -14,13 +14,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from vitscope.aiming import Scene, aim, likelihoods
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
-from vitscope.core.targets import Target, resolve
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, MethodError
 from vitscope.grids import Seats, Stages
+from vitscope.scoring import BARE, Made
 
 #: Attention rows of all heads are computed in blocks of at most this many values (float32: 16 MB).
 BLOCK_VALUES = 4_000_000
@@ -325,6 +327,8 @@ class Trace:
         layouts: one for each stage of a hierarchical model, first grid first (that one is ``layout``); else just ``layout``.
         stages: how a hierarchical model's windows and grids fit together; None for one grid throughout.
         unmapped: why attention cannot be put on the picture; "" where it can.
+        made: what it made beside class scores: features, scores at pixels or boxes, the boxes.
+        through_last: whether all that those scores read passes the last block.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
 
@@ -348,6 +352,8 @@ class Trace:
     layouts: tuple[TokenLayout, ...] = ()
     stages: Stages | None = None
     unmapped: str = ""
+    made: Made = BARE
+    through_last: bool = True
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
@@ -402,12 +408,39 @@ class Trace:
         raise ArgumentError(f"no attention call at {path!r}", expected=", ".join(c.path for c in self.calls[:3]) + " …", where="trace")
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[str, float]]:
-        """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first."""
+        """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first.
+
+        Of a detector: its likeliest boxes, each with its label, number and probability. Of a dense head: the labels likeliest at most
+        of its cells, each with its share of them.
+        """
         if k < 1:
             raise ArgumentError(f"the top {k}", expected="at least 1", where="top")
+        if self.made.places is not None:
+            return self._top_places(k, picture)
         probabilities = torch.softmax(self.scores()[picture].double(), dim=-1)
         values, index = probabilities.topk(min(k, len(probabilities)))
         return [(self.labels[i], p) for i, p in zip(index.tolist(), values.tolist(), strict=True)]
+
+    def _top_places(self, k: int, picture: int) -> list[tuple[str, float]]:
+        if self.made.boxes is not None:
+            best, which = likelihoods(self.made)[picture].max(dim=-1)
+            order = best.argsort(descending=True, stable=True)[:k].tolist()
+            return [(f"{self.labels[int(which[i])]} (box {i})", float(best[i])) for i in order]
+        assert self.made.places is not None
+        won = self.made.places[picture].argmax(dim=0)
+        shares = torch.bincount(won, minlength=len(self.labels)).double() / len(won)
+        values, index = shares.topk(min(k, len(shares)))
+        return [(self.labels[i], share) for i, share in zip(index.tolist(), values.tolist(), strict=True) if share > 0]
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has scores with labels: of classes, at pixels, or of boxes."""
+        return self.whole.columns > 0
+
+    @cached_property
+    def whole(self) -> Made:
+        """All that the pass made: class scores and blocks' tokens too."""
+        return replace(self.made, scores=self.logits, hidden=self.hidden)
 
     def scores(self) -> Tensor:
         """Logits ``[b, c]``.
@@ -425,11 +458,12 @@ class Trace:
         return self.logits
 
     def resolve(self, target: object = None) -> Target:
-        """A label, an index, a pair (this rather than that), or None (the top prediction) to a Target for this batch."""
-        return resolve(target, self.labels, self.scores().argmax(dim=-1).tolist())
+        """What people want explained to a Target for this batch; see :func:`vitscope.aiming.aim`."""
+        return aim(target, Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model))
 
     def with_needs(self, needs: Needs, target: Target | None = None) -> Trace:
         """This trace if it already holds what is needed for this target, else one more run (kept, so that methods share it)."""
+        needs = needs | Needs(hidden=target is not None and target.blocks)
         target_matters = needs.gradients or needs.layer_scores or needs.pixel_gradients
         if needs.within(self.needs) and (not target_matters or target == self.target):
             return self
@@ -451,7 +485,16 @@ class Trace:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept here: tensors once each, photos too; without what other runs left."""
-        kept = [self.pixels, self.logits, self.pixel_grads, *self.hidden, *self.hidden_grads, *self.layer_logits]
+        kept = [
+            self.pixels,
+            self.logits,
+            self.made.features,
+            self.made.places,
+            self.pixel_grads,
+            *self.hidden,
+            *self.hidden_grads,
+            *self.layer_logits,
+        ]
         kept += [getattr(call, name) for call in (*self.calls, *self.layer_pools) for name in (*_PER_PICTURE, "mask")]
         stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept if t is not None}
         return sum(stores.values()) + sum(sample.pixels.nbytes for sample in self.samples)
@@ -474,7 +517,6 @@ def _picture(trace: Trace, i: int) -> Trace:
         made = replace(seen.provenance, samples=provenance.samples * many)
         return replace(seen, samples=(sample,) * many, placements=(placement,) * many, provenance=made)
 
-    aim = trace.target
     return replace(
         trace,
         calls=tuple(call.one(i, count) for call in trace.calls),
@@ -484,21 +526,15 @@ def _picture(trace: Trace, i: int) -> Trace:
         samples=(sample,),
         pixels=trace.pixels[own],
         logits=None if trace.logits is None else trace.logits[own],
+        made=trace.made.one(own),
         provenance=provenance,
         rerun=rerun,
-        target=None if aim is None else Target(aim.index[own], aim.against[own], aim.names[own]),
+        target=None if trace.target is None else trace.target.of([i]),
         hidden=tuple(z[own] for z in trace.hidden),
         hidden_grads=tuple(z[own] for z in trace.hidden_grads),
         pixel_grads=None if trace.pixel_grads is None else trace.pixel_grads[own],
         _cache={},
     )
-
-
-def score(logits: Tensor, target: Target) -> Tensor:
-    """The explained score ``[b]``: ``logit[index]``, minus ``logit[against]`` where given."""
-    at = torch.arange(len(logits), device=logits.device)
-    one = logits[at, torch.as_tensor(target.index, device=logits.device)]
-    return one - logits[at, torch.as_tensor(target.against, device=logits.device)] if target.against else one
 
 
 class Model(Protocol):

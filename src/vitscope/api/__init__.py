@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vitscope.api.aims import axis, features, similar_to
 from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
@@ -29,8 +30,10 @@ __all__ = [
     "Explanation",
     "attention",
     "audit",
+    "axis",
     "check",
     "explain",
+    "features",
     "figure",
     "grad_cam",
     "gradient_rollout",
@@ -45,6 +48,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "similar_to",
     "token_figure",
     "token_pca",
     "view",

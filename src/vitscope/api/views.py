@@ -68,7 +68,7 @@ def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[n
     return build_photo_view(
         trace.samples[picture],
         fed,
-        trace.top(5, picture) if trace.logits is not None else [],
+        trace.top(5, picture) if trace.answers else [],
         [one[picture] for one in maps],
         develop={i: rows[picture] for i, rows in developed.items()},
         explain=words_of(maps),

@@ -135,7 +135,7 @@ def meta_of(trace: Trace, one: TokenMap, picture: int) -> dict[str, object]:
     """Everything about one map that is not an array, as plain values."""
     import vitscope
 
-    top = trace.top(5, picture) if trace.logits is not None else []
+    top = trace.top(5, picture) if trace.answers else []
     sample, placement = trace.samples[picture], one.placement
     return {
         "model": one.provenance.model,

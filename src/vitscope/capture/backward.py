@@ -7,7 +7,8 @@ from torch import Tensor
 
 from vitscope.capture.live import Gradients, Live, in_graph
 from vitscope.core.targets import Target
-from vitscope.trace import Needs, score
+from vitscope.scoring import score
+from vitscope.trace import Needs
 
 
 def backward_once(live: Live, target: Target, needs: Needs) -> Gradients:
@@ -15,8 +16,6 @@ def backward_once(live: Live, target: Target, needs: Needs) -> Gradients:
 
     The score is summed over the batch: pictures do not see each other, so each gets its own gradient.
     """
-    assert live.logits is not None
-    in_graph(live.logits, "logits")
     outs = [in_graph(call.out, call.path) for call in live.heard] if needs.gradients else []
     weights = [in_graph(call.weights, call.path) for call in live.heard if call.mixed and call.weights is not None] if outs else []
     hidden = list(live.outputs) if needs.hidden and needs.gradients else []
@@ -24,7 +23,8 @@ def backward_once(live: Live, target: Target, needs: Needs) -> Gradients:
     wanted = [*outs, *weights, *hidden, *pixels]
     if not wanted:
         return Gradients()
-    total = score(live.logits, target).sum()
+    total = score(live.whole, target).sum()
+    in_graph(total, "scores")
     found = grads(total, wanted, keep_graph=needs.layer_scores)
     outs, found = found[: len(outs)], found[len(outs) :]
     mixed, found = found[: len(weights)], found[len(weights) :]

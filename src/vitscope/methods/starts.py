@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from vitscope.core.layout import Kind, Readout, TokenLayout
+from vitscope.core.readings import Directions
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.trace import AttentionCall, Trace
 
@@ -67,6 +69,34 @@ def start_of(trace: Trace, query: Query = "pooled", start: int = 0, layer: int =
     layout = trace.layout_of(layer)
     token, text, name = _token(layout, query)
     return Start(text, name, _weights(trace, np.eye(1, layout.n, token)[0]), layout.n)
+
+
+def start_for(trace: Trace, aim: Target, start: int = 0) -> Start:
+    """Where the reading of a target's score begins: what the head reads, or, of a score at a pixel or a box, the tokens it depends on.
+
+    Formula:
+        of a score at a place: ``w_i = ‖∂s/∂Z_L[i]‖`` over their sum (one token alone where the score reads one alone).
+
+    Raises:
+        MethodError: a score that is not read off the last block's tokens alone, or off none of them.
+    """
+    if aim.blocks:
+        rows = [reading.tokens.array.mean(axis=0) for reading in aim.at if isinstance(reading, Directions) and reading.tokens is not None]
+        return Start("pooled", "what the axis reads", torch.cat([_weights(trace, row)[:1] for row in rows]), trace.layout.n)
+    if not aim.placed:
+        return start_of(trace, "pooled", start)
+    if not trace.through_last:
+        raise MethodError(
+            "its head reads several blocks, not the last one's tokens alone",
+            expected="a score that is read off the last block",
+            where=trace.provenance.model,
+            todo="use grad-cam, integrated-gradients or occlusion",
+        )
+    sizes = trace.hidden_grads[-1].to(trace.calls[0].dtype).norm(dim=-1)
+    if not bool((sizes.sum(dim=1) > 0).all()):
+        raise MethodError("no gradient of this score reaches the last block", where=trace.provenance.model, todo="choose another target")
+    note = "Starts on the last block's tokens in proportion to this score's gradient on them."
+    return Start("pooled", "what the score reads", sizes / sizes.sum(dim=1, keepdim=True), trace.layout.n, (), (note,))
 
 
 def query_text(query: Query) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, pair
 from vitscope.models.given import OPTIONS, given_preparation
+from vitscope.models.heads import places_of
 from vitscope.models.hf_processor import preparation_of, resized
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
@@ -158,6 +160,7 @@ def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
         reads="cls" if Kind.CLS in prefix else "patch mean",
         flexible="interpolate_pos_encoding" in inspect.signature(module.forward).parameters or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
+        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0)),
     )
 
 
@@ -194,7 +197,7 @@ def output(out: Any) -> tuple[Tensor | None, Tensor]:
 
 def _labels(config: Any, module: nn.Module) -> tuple[str, ...]:
     """The configuration's class names; () where there are none but numbers."""
-    if "Classification" not in type(module).__name__:
+    if not any(task in type(module).__name__ for task in ("Classification", "Segmentation", "Detection")):
         return ()
     names: Sequence[str] = [str(name) for _, name in sorted((getattr(config, "id2label", None) or {}).items())]
     return () if all(name.startswith("LABEL_") for name in names) else tuple(names)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitscope.aiming import Scene, aim
 from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
@@ -20,12 +21,14 @@ from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
+from vitscope.core.readings import Axis
 from vitscope.core.sample import Sample
-from vitscope.core.targets import Target, resolve
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
+from vitscope.models.heads import made_of
 from vitscope.models.hiding import hide_pixels
 from vitscope.models.laying import Laid
 from vitscope.models.layout import noise_picture
@@ -33,6 +36,7 @@ from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version
+from vitscope.scoring import Made
 from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
 #: Methods, and what each needs of a model: class scores, another library.
@@ -50,6 +54,9 @@ METHODS = (
 
 #: Methods that need no place for tokens.
 ON_PIXELS = ("grad-cam", "integrated-gradients", "occlusion")
+
+#: What can be explained of a model without a head.
+FEATURES = "feature:NUMBER, similar-to:PHOTO or axis:NUMBER@FILE.vectors"
 
 
 class LoadedModel:
@@ -162,6 +169,7 @@ class LoadedModel:
             "model": self.ref,
             "weights": self.weights_fingerprint(),
             "classes": facts.classes,
+            "makes": facts.makes,
             "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
             "calls": calls,
             "memory": sum(call.kept for call in found.calls),
@@ -187,7 +195,9 @@ class LoadedModel:
         elif name == "legrad" and found.laid.stages is not None:
             why = "the head cannot be put on tokens of an earlier stage"
         elif class_specific and not self.facts().classes:
-            why = "this model has no class scores"
+            why = f"only of a target of its own: {FEATURES}" if self.facts().features else "this model has no class scores"
+        elif name in ("relevance", "gradient-rollout", "legrad") and not self.facts().through_last:
+            why = "its head reads several blocks, not the last one's tokens alone"
         elif needs and importlib.util.find_spec(needs) is None:
             why = f"{needs} is not installed: pip install 'vitscope[{needs}]'"
         return {"name": name, "available": not why, "why": why}
@@ -292,6 +302,11 @@ class LoadedModel:
         )
 
 
+def _reads_blocks(target: object) -> bool:
+    """Whether a target's score is read off a block's tokens."""
+    return target.blocks if isinstance(target, Target) else isinstance(target, Axis) and target.block is not None
+
+
 def _seated(calls: tuple[AttentionCall, ...], laid: Laid) -> tuple[AttentionCall, ...]:
     """The calls with where their slots sit."""
     seats = laid.stages.seats if laid.stages is not None else ()
@@ -346,23 +361,23 @@ class _Again:
         module = model.module if seed is None else model.redrawn(seed)
         described = model.described
         labels = model._labels(self.facts.classes)
-        chosen: list[Target] = []
 
-        def forward(x: Tensor) -> Tensor | None:
-            return described.output(described.call(module, x))[0]
+        layout, keep = self.study.layout, inputs.keep
+        placements = self._matching(len(pixels))[1]
 
-        def pick(logits: Tensor) -> Target:
-            chosen.append(resolve(target, labels, logits.argmax(dim=-1).tolist()))
-            return chosen[-1]
+        def forward(x: Tensor) -> Made:
+            return made_of(described, described.call(module, x), layout, keep if keep is not None and len(keep) == len(x) else None)
 
-        keep = inputs.keep
+        def pick(made: Made) -> Target:
+            return aim(target, Scene(made, labels, layout, placements, model.ref))
+
         if keep is not None and self.facts.drop == "pixels":
-            pixels, keep = hide_pixels(pixels, keep, self.study.layout), None
+            pixels, keep = hide_pixels(pixels, keep, layout), None
         passed = run(
             module,
             forward,
             pixels,
-            needs=needs,
+            needs=needs | Needs(hidden=_reads_blocks(target)),
             pick_target=pick,
             keep=keep,
             drop="masked" if self.facts.drop == "masked" else "removed",
@@ -396,6 +411,8 @@ class _Again:
             layouts=laid.layouts,
             stages=laid.stages,
             unmapped=laid.unmapped,
+            made=passed.made,
+            through_last=self.facts.through_last,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )
