@@ -1,5 +1,7 @@
 """Models without a head: features, axes and likenesses as targets, against slow whole-matrix twins in float64."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,7 @@ def timm_pooled(kernel="sdpa"):
 FAMILIES = {"vit": vit, "dinov2": dinov2, "timm": timm_pooled}
 
 
+@cache
 def loaded(family="vit"):
     given = {} if family == "timm" else {"mean": 0.5, "std": 0.5}
     return vs.load(FAMILIES[family](), **given)

@@ -25,7 +25,9 @@ def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CA
         explained: traces with their maps (each over the whole batch).
         limit: bytes of all photos' rows together, before compression.
     """
-    photos = [(trace[i], [one[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
+    from vitscope.methods.result import on_first_grid
+
+    photos = [(trace[i], [on_first_grid(trace, one)[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
     entries = [entry(trace) for trace, _ in photos]
     sizes = [(len(e["layers"]), sum(layer["heads"] for layer in e["layers"]), int(e["tokens"]["n"])) for e in entries]
     level = level_for(sizes, limit)

@@ -28,11 +28,13 @@ def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] 
     Raises:
         ArgumentError: a map of another batch.
     """
+    from vitscope.methods.result import on_first_grid
     from vitscope.views.scale import share_scales
 
     for one in maps:
         same_run(trace, one, "report")
     developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
+    maps = [on_first_grid(trace, one) for one in maps]
     return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
 
 
@@ -104,6 +106,8 @@ def _start_of(one: TokenMap) -> int:
 
 def _target_of(trace: Trace, one: TokenMap) -> Target | None:
     """The target a map was made for, among those this trace has run; by class numbers, as names may be shared."""
+    if one.aim is not None:
+        return one.aim if one.aim in trace.targets() else None
 
     def whole(value: object) -> tuple[object, ...]:
         return value if isinstance(value, tuple) else () if value is None else (value,)

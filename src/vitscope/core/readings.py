@@ -203,11 +203,16 @@ def pixel_weights(placement: Placement, grid: tuple[int, int], y: float, x: floa
     if not (y0 < y + 0.5 < y1 and x0 < x + 0.5 < x1):
         raise ArgumentError(
             f"pixel ({y:g}, {x:g}) was cropped away: the model never saw it",
-            expected=f"rows {np.ceil(y0 - 0.5):g} to {np.ceil(y1 - 0.5) - 1:g}, columns {np.ceil(x0 - 0.5):g} to {np.ceil(x1 - 0.5) - 1:g}",
+            expected=f"rows {_first(y0)} to {_first(y1) - 1}, columns {_first(x0)} to {_first(x1) - 1}",
             where="target",
         )
     rows, columns = _bilinear(placement, grid, 0)[int(y)], _bilinear(placement, grid, 1)[int(x)]
     return np.asarray(np.outer(rows, columns).ravel())
+
+
+def _first(corner: float) -> int:
+    """The first pixel whose centre lies beyond a corner."""
+    return int(np.floor(corner - 0.5)) + 1
 
 
 def region_weights(placement: Placement, grid: tuple[int, int], mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:

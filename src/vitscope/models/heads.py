@@ -73,6 +73,10 @@ def through_last(described: Loaded, noise: Tensor, block: str) -> bool:
     """Whether all that the scores at pixels or boxes read of a picture passes the last block's output; tried, not guessed."""
     module: nn.Module = described.module
     cut: Any = lambda output: output.detach()  # noqa: E731 - one word for it
+    pixels = noise.clone().requires_grad_()
     with ordinary_mode(grad=True), replacing_output(module, block, cut):
-        places = described.rest(described.call(module, noise.clone().requires_grad_())).places
-    return places is None or not places.requires_grad
+        places = described.rest(described.call(module, pixels)).places
+        if places is None or not places.requires_grad:
+            return places is not None
+        found = torch.autograd.grad(places.sum(), pixels, allow_unused=True)[0]
+    return found is None or not bool(found.any())

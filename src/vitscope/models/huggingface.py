@@ -18,7 +18,7 @@ from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, pair
 from vitscope.models.given import OPTIONS, given_preparation
 from vitscope.models.heads import places_of
-from vitscope.models.hf_processor import preparation_of, resized
+from vitscope.models.hf_processor import native_size, preparation_of, resized
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
 
@@ -61,7 +61,8 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
         processor = _processor(transformers, name, given.get("backend"), where)
     if options.input_size is not None:
         processor = resized(processor, options.input_size)
-    return _describe(module, ref, preparation_of(processor))
+    described = _describe(module, ref, preparation_of(processor))
+    return replace(described, input_size=described.input_size or options.input_size or native_size(processor))
 
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
@@ -139,7 +140,8 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
         processor = resized(processor, options.input_size) if options.input_size else processor
         preparation, missing = preparation_of(processor), ()
     asked = ("processor=AutoImageProcessor.from_pretrained(...)",) if missing else ()
-    return replace(described, preparation=preparation, missing=asked)
+    size = described.input_size or options.input_size or (native_size(processor) if processor is not None else None)
+    return replace(described, preparation=preparation, missing=asked, input_size=size)
 
 
 def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:

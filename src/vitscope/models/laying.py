@@ -77,7 +77,12 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
             raise guards.none_heard(module)
         return _on_pixels(described, noise, calls, f"this model has no attention ({found.convolutions} convolutions in one pass)")
     if _one_grid(calls, len(noise)):
-        return _plain(described, noise, calls)
+        try:
+            return _plain(described, noise, calls)
+        except ProofError as error:
+            if not _gives_boxes(described, noise):
+                raise
+            return _on_pixels(described, noise, calls, f"attention is among boxes: {' '.join(str(error).split())}")
     try:
         layout, stages, blocks = learn_stages(described, noise, [call.path for call in calls])
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
@@ -91,6 +96,12 @@ def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
     reduced = any(call.keys < call.queries for call in calls)
     first = calls[0].keys in among  # else the picture is read by other tokens first (latents)
     return len(among) == 1 and first and not reduced and all(call.out.shape[0] == batch for call in calls)
+
+
+def _gives_boxes(described: Loaded, noise: Tensor) -> bool:
+    """Whether it is a detector: what its attention is over may be boxes that are no part of the picture."""
+    with ordinary_mode(grad=False):
+        return described.rest(described.call(described.module, noise)).boxes is not None
 
 
 def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid:
@@ -130,8 +141,8 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
 
 
 def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor) -> tuple[str, tuple[int, int] | None]:
-    """The last module that gives a feature map ``[b, c, h, w]`` of more than one cell, and its grid."""
-    found: list[tuple[str, tuple[int, int]]] = []
+    """The last module that gives a feature map ``[b, c, h, w]`` of more than one cell and of this picture, and its grid."""
+    found: list[tuple[str, tuple[int, int], float]] = []
     height, width = int(noise.shape[-2]), int(noise.shape[-1])
 
     def listener(path: str) -> Any:
@@ -139,7 +150,7 @@ def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: 
             if isinstance(output, Tensor) and output.dim() == 4 and len(output) == len(noise):
                 h, w = int(output.shape[2]), int(output.shape[3])
                 if h * w > 1 and h * 2 <= height and abs(h * width - w * height) <= max(height, width):
-                    found.append((path, (h, w)))
+                    found.append((path, (h, w), float(output.double().sum())))
 
         return listen
 
@@ -148,4 +159,7 @@ def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: 
             if path:
                 hooks.callback(part.register_forward_hook(listener(path)).remove)
         forward(noise)
-    return found[-1] if found else ("", None)
+        count = len(found)
+        forward(-noise)
+    changed = [(path, grid) for (path, grid, a), (_, _, b) in zip(found[:count], found[count:], strict=False) if a != b]
+    return changed[-1] if changed else ("", None)
