@@ -16,6 +16,7 @@ from vitscope.core.readings import (
     Axis,
     Box,
     BoxXY,
+    Detected,
     Directions,
     Feature,
     Features,
@@ -258,6 +259,31 @@ def photo_boxes(made: Made, placement: Placement, picture: int) -> NDArray[np.fl
     y0, x0 = placement.to_photo(((y - high / 2) * h, (x - wide / 2) * w))
     y1, x1 = placement.to_photo(((y + high / 2) * h, (x + wide / 2) * w))
     return np.stack([x0, y0, x1, y1], axis=1)
+
+
+def found_boxes(scene: Scene, picture: int = 0, at_least: float = 0.0) -> list[Detected]:
+    """A detector's boxes of one picture, likeliest first, from this probability on.
+
+    Raises:
+        MethodError: a model that gives none.
+    """
+    if scene.made.boxes is None:
+        raise MethodError("this model gives no boxes", expected=_instead(scene.made), where=scene.model)
+    best, which = likelihoods(scene.made)[picture].max(dim=-1)
+    corners = photo_boxes(scene.made, scene.placements[picture], picture).tolist()
+    order = [i for i in best.argsort(descending=True, stable=True).tolist() if float(best[i]) >= at_least]
+    return [Detected(i, scene.labels[int(which[i])], float(best[i]), (*corners[i],)) for i in order]
+
+
+def top_places(scene: Scene, k: int, picture: int) -> list[tuple[str, float]]:
+    """The likeliest boxes with their probabilities; or the labels likeliest at most of a dense head's cells, with their share of them."""
+    if scene.made.boxes is not None:
+        return [(f"{one.label} (box {one.number})", one.probability) for one in found_boxes(scene, picture)[:k]]
+    assert scene.made.places is not None
+    won = scene.made.places[picture].argmax(dim=0)
+    shares = torch.bincount(won, minlength=len(scene.labels)).double() / len(won)
+    values, index = shares.topk(min(k, len(shares)))
+    return [(scene.labels[i], share) for i, share in zip(index.tolist(), values.tolist(), strict=True) if share > 0]
 
 
 def _which(which: int | str | tuple[float, float] | None, scene: Scene, picture: int) -> int:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from vitscope.aiming import Scene, aim, likelihoods
+from vitscope.aiming import Scene, aim, top_places
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
@@ -328,6 +328,7 @@ class Trace:
         stages: how a hierarchical model's windows and grids fit together; None for one grid throughout.
         unmapped: why attention cannot be put on the picture; "" where it can.
         made: what it made beside class scores: features, scores at pixels or boxes, the boxes.
+        on_cells: whether the first attention's tokens are the layout's cells in raster order (a detector's encoder on a feature map).
         through_last: whether all that those scores read passes the last block.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
@@ -353,6 +354,7 @@ class Trace:
     stages: Stages | None = None
     unmapped: str = ""
     made: Made = BARE
+    on_cells: bool = False
     through_last: bool = True
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -379,12 +381,7 @@ class Trace:
         Raises:
             ArgumentError: no such layer.
         """
-        count = len(self.blocks)
-        if isinstance(layer, bool) or not isinstance(layer, int):
-            raise ArgumentError(f"layer {layer!r}", expected="a whole number", where="layer")
-        if not -count <= layer < count:
-            raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
-        return self.blocks[layer]
+        return self.blocks[checked_layer(layer, len(self.blocks))]
 
     def layout_of(self, layer: int) -> TokenLayout:
         """The tokens a block works on: the layout, or a hierarchical model's grid at that block."""
@@ -416,26 +413,20 @@ class Trace:
         if k < 1:
             raise ArgumentError(f"the top {k}", expected="at least 1", where="top")
         if self.made.places is not None:
-            return self._top_places(k, picture)
+            return top_places(self.scene, k, picture)
         probabilities = torch.softmax(self.scores()[picture].double(), dim=-1)
         values, index = probabilities.topk(min(k, len(probabilities)))
         return [(self.labels[i], p) for i, p in zip(index.tolist(), values.tolist(), strict=True)]
-
-    def _top_places(self, k: int, picture: int) -> list[tuple[str, float]]:
-        if self.made.boxes is not None:
-            best, which = likelihoods(self.made)[picture].max(dim=-1)
-            order = best.argsort(descending=True, stable=True)[:k].tolist()
-            return [(f"{self.labels[int(which[i])]} (box {i})", float(best[i])) for i in order]
-        assert self.made.places is not None
-        won = self.made.places[picture].argmax(dim=0)
-        shares = torch.bincount(won, minlength=len(self.labels)).double() / len(won)
-        values, index = shares.topk(min(k, len(shares)))
-        return [(self.labels[i], share) for i, share in zip(index.tolist(), values.tolist(), strict=True) if share > 0]
 
     @property
     def answers(self) -> bool:
         """Whether it has scores with labels: of classes, at pixels, or of boxes."""
         return self.whole.columns > 0
+
+    @property
+    def scene(self) -> Scene:
+        """What a target is resolved against."""
+        return Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model)
 
     @cached_property
     def whole(self) -> Made:
@@ -459,7 +450,7 @@ class Trace:
 
     def resolve(self, target: object = None) -> Target:
         """What people want explained to a Target for this batch; see :func:`vitscope.aiming.aim`."""
-        return aim(target, Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model))
+        return aim(target, self.scene)
 
     def with_needs(self, needs: Needs, target: Target | None = None) -> Trace:
         """This trace if it already holds what is needed for this target, else one more run (kept, so that methods share it)."""
@@ -535,6 +526,19 @@ def _picture(trace: Trace, i: int) -> Trace:
         pixel_grads=None if trace.pixel_grads is None else trace.pixel_grads[own],
         _cache={},
     )
+
+
+def checked_layer(layer: int, count: int) -> int:
+    """A layer's number from 0; negative ones count from the last.
+
+    Raises:
+        ArgumentError: no such layer.
+    """
+    if isinstance(layer, bool) or not isinstance(layer, int):
+        raise ArgumentError(f"layer {layer!r}", expected="a whole number", where="layer")
+    if not -count <= layer < count:
+        raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
+    return layer % count
 
 
 class Model(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vitscope.api.aims import axis, features, similar_to
+from vitscope.api.aims import axis, boxes, features, similar_to
 from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
@@ -31,6 +31,7 @@ __all__ = [
     "attention",
     "audit",
     "axis",
+    "boxes",
     "check",
     "explain",
     "features",

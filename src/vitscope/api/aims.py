@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vitscope.core.readings import Axis, Region, SimilarTo
+from vitscope.core.readings import Axis, Detected, Region, SimilarTo
 from vitscope.errors import ArgumentError, MethodError
 
 if TYPE_CHECKING:
@@ -26,6 +26,17 @@ def features(trace: Trace) -> NDArray[np.float32]:
     if made is None:
         raise MethodError("this model gives no one vector of features", expected="a model without a head", where=trace.provenance.model)
     return np.asarray(made.detach().float().cpu().numpy(), dtype=np.float32)
+
+
+def boxes(trace: Trace, picture: int = 0, *, at_least: float = 0.0) -> list[Detected]:
+    """A detector's boxes of one photo, likeliest first, from this probability on: number, label, probability, corners on the photo.
+
+    Raises:
+        MethodError: a model that gives none.
+    """
+    from vitscope.aiming import found_boxes
+
+    return found_boxes(trace.scene, picture, at_least)
 
 
 def similar_to(model: LoadedModel, photo: object) -> SimilarTo:

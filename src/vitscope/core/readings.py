@@ -149,6 +149,22 @@ class Box:
     label: str | int | None = None
 
 
+@dataclass(frozen=True)
+class Detected:
+    """One box of a detector.
+
+    Attributes:
+        number: its place among the boxes (a box keeps it whatever the photo).
+        label: its likeliest class; probability: of that class.
+        box: ``(x0, y0, x1, y1)`` in pixels of the photo; it may reach beyond it.
+    """
+
+    number: int
+    label: str
+    probability: float
+    box: BoxXY
+
+
 Noun = Feature | SimilarTo | Axis | Pixel | Region | Box
 
 # what a target keeps

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from vitscope.core.layout import Kind, Readout, TokenLayout
-from vitscope.core.readings import Directions
+from vitscope.core.readings import Box, Directions
+from vitscope.core.spoken import noun_of
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.trace import AttentionCall, Trace
 
-#: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i).
-Query = str | tuple[int, int] | tuple[str, int]
+#: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i); of a detector "box 3", "box cat".
+Query = str | tuple[int, int] | tuple[str, int] | Box
 
 
 #: Tokens there is at most one of.
@@ -99,8 +100,25 @@ def start_for(trace: Trace, aim: Target, start: int = 0) -> Start:
     return Start("pooled", "what the score reads", sizes / sizes.sum(dim=1, keepdim=True), trace.layout.n, (), (note,))
 
 
+def box_of(query: object) -> Box | None:
+    """The box a query names: a Box, ("box", 3), "box 3", "box cat", "box" (the likeliest); None where it names something else."""
+    if isinstance(query, Box):
+        return query
+    if isinstance(query, tuple) and len(query) == 2 and query[0] == "box":
+        return Box(query[1])
+    form, _, which = query.strip().replace(":", " ").partition(" ") if isinstance(query, str) else ("", "", "")
+    if form.lower() != "box":
+        return None
+    found = noun_of(f"box:{which.strip()}") if which.strip() else Box()
+    return found if isinstance(found, Box) else None
+
+
 def query_text(query: Query) -> str:
     """One text for all ways to write a query ("3, 4", (3, 4) -> "3,4"); it need not exist in any model."""
+    box = box_of(query)
+    if box is not None:
+        which = ",".join(f"{v:g}" for v in box.which) if isinstance(box.which, tuple) else box.which
+        return "box" if which is None else f"box {which}"
     named = query.strip().lower() if isinstance(query, str) else ""
     if named == "pooled" or named in NAMED:
         return named

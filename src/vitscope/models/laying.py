@@ -7,10 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitscope.capture import guards
 from vitscope.capture.blocks import Blocks, number_blocks
+from vitscope.capture.hidden import replacing_output
 from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
@@ -19,6 +23,7 @@ from vitscope.errors import CaptureError, ProofError
 from vitscope.grids import Stages
 from vitscope.models.family import Loaded
 from vitscope.models.layout import Told, measure_layout
+from vitscope.models.measure import changed, first_attention
 from vitscope.models.prefixes import in_token_order, learned_tokens
 from vitscope.models.stages import learn_stages, stage_layout
 from vitscope.trace import AttentionCall
@@ -37,6 +42,7 @@ class Laid:
         blocks: whose outputs are kept.
         stages: windows and grids of a hierarchical model.
         unmapped: why attention cannot be put on the picture; "" where it can.
+        on_cells: whether the first attention's tokens are the cells of the feature map, in raster order.
         channel: the axis of the last block's output that holds the channels.
     """
 
@@ -46,6 +52,7 @@ class Laid:
     stages: Stages | None = None
     unmapped: str = ""
     channel: int = 2
+    on_cells: bool = False
 
     @property
     def layouts(self) -> tuple[TokenLayout, ...]:
@@ -128,7 +135,8 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
     """Cells of the picture: those of the last feature map, where there is one (its values can be drawn), else squares."""
     size = (int(noise.shape[-2]), int(noise.shape[-1]))
     path, grid = _feature_map(described.module, lambda pixels: described.call(described.module, pixels), noise)
-    for chosen, blocks in ((grid, (path,)), (None, ())):
+    for chosen in (grid, None):
+        blocks = () if chosen is None else (path,)
         side = -(-max(size) // CELLS)
         stride = (side, side) if chosen is None else (-(-size[0] // chosen[0]), -(-size[1] // chosen[1]))
         cells = chosen or (-(-size[0] // side), -(-size[1] // side))
@@ -136,8 +144,35 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
             layout = TokenLayout.plain((), cells, stride, size, source="pixels")
         except ProofError:
             continue
-        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, channel=1)
+        on_cells = chosen is not None and bool(calls) and tokens_are_cells(described, noise, path, cells)
+        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, channel=1, on_cells=on_cells)
     raise AssertionError("squares always fit")
+
+
+def tokens_are_cells(described: Loaded, noise: Tensor, path: str, grid: tuple[int, int]) -> bool:
+    """Whether the first attention's tokens are the cells of one module's feature map ``[1, c, gh, gw]``, in raster order.
+
+    Tried as patches are: the cells whose number (from one) has a bit are changed, and just the tokens of that number must change.
+    """
+    module = described.module
+    numbers = torch.arange(1, grid[0] * grid[1] + 1, device=noise.device).view(grid)
+
+    def tokens(cells: Tensor) -> Tensor:
+        with replacing_output(module, path, lambda z: z * torch.where(cells, -1.5, 1.0).to(z)):
+            return first_attention(module, lambda pixels: described.call(module, pixels), noise).tokens
+
+    try:
+        plain = tokens(numbers < 0)
+        if len(plain) != numbers.numel():
+            return False
+        bits = range(int(numbers.max()).bit_length())
+        return all(np.array_equal(changed(plain, tokens((numbers >> b) & 1 == 1)), _has(numbers, b)) for b in bits)
+    except (ProofError, CaptureError):
+        return False
+
+
+def _has(numbers: Tensor, bit: int) -> NDArray[np.bool_]:
+    return np.asarray(((numbers >> bit) & 1 == 1).flatten().cpu().numpy())
 
 
 def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor) -> tuple[str, tuple[int, int] | None]:

@@ -34,7 +34,7 @@ from vitscope.models.laying import Laid
 from vitscope.models.layout import noise_picture
 from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
-from vitscope.models.study import Facts, Study, learn, small_size, study
+from vitscope.models.study import BOXES, Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version
 from vitscope.scoring import Made
 from vitscope.trace import AttentionCall, Inputs, Needs, Trace
@@ -186,9 +186,13 @@ class LoadedModel:
         self.study(input_size)
         return keeps_rules(self.described, noise_picture(input_size or self.input_size, self.module, self.seed))
 
+    def _boxes_look(self, found: Study) -> bool:
+        """Whether a detector's boxes weigh cells of the picture."""
+        return self.facts().makes == BOXES and found.laid.on_cells
+
     def _method(self, found: Study, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
         why = ""
-        if found.laid.unmapped and name not in ON_PIXELS:
+        if found.laid.unmapped and name not in ON_PIXELS and not (name == "attention" and self._boxes_look(found)):
             why = found.laid.unmapped
         elif name == "grad-cam" and not found.laid.blocks.paths:
             why = "no block or feature map whose values could be drawn"
@@ -412,6 +416,7 @@ class _Again:
             stages=laid.stages,
             unmapped=laid.unmapped,
             made=passed.made,
+            on_cells=laid.on_cells,
             through_last=self.facts.through_last,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),

@@ -285,6 +285,10 @@ def _readouts(described: Loaded, facts: Facts, laid: Laid, calls: tuple[CallFact
     layout = laid.layouts[-1]
     if laid.unmapped:
         return ()
+    if facts.makes == BOXES and (layout.kinds == Kind.QUERY).any():
+        return (Readout("detection tokens, mean", (layout.kinds == Kind.QUERY) / (layout.kinds == Kind.QUERY).sum()),)
+    if facts.makes == PIXELS:
+        return (Readout("patches one by one, mean", configured_readout(layout, "patch mean")[0].weights),)
     if facts.read is None:
         return configured_readout(layout, described.reads)
     if not facts.even:
