@@ -73,6 +73,12 @@ def explain(
     discard: Annotated[
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Refuse a pass that would keep more than this: 500MB, 2GB.", metavar="AMOUNT")
+    ] = None,
+    offload: Annotated[
+        str, typer.Option("--offload", help="Where activations wait for the backward pass: cpu or disk.", metavar="cpu|disk")
+    ] = "",
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
     state: Annotated[
         str,
@@ -98,6 +104,7 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
         from vitscope.api.misread_job import MisreadJob
         from vitscope.api.misread_job import run as run_misread

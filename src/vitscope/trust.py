@@ -182,7 +182,10 @@ def _redrawn(
 ) -> list[float | None]:
     """Likeness with re-drawn weights, mean over redraws."""
     needs = find_method(one.method).needs
-    found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    try:
+        found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    except MethodError:  # quantised weights, or weights on disk: they cannot be re-drawn
+        return [None] * len(one)
     columns = [[value for value in column if value is not None] for column in zip(*found, strict=True)]
     return [float(np.mean(column)) if column else None for column in columns]
 

@@ -95,9 +95,8 @@ def explain(
     names = [find_method(name).name for name in methods] or default_methods(model, aimed=chosen.aim is not None)
     _refuse_unused(names, chosen)
     class_specific = any(find_method(name).class_specific for name in names)
-    say("one pass through the model")
     aim = chosen.aim_for(model)
-    trace = model.trace(photos, needs=needs_of(names), target=aim if class_specific else None)
+    trace = model.trace(photos, needs=needs_of(names), target=aim if class_specific else None, tell=say)
     if aim is not None:
         trace.resolve(aim)  # a wrong label is refused even where no method asks for one
     maps: list[TokenMap] = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Literal
 
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.layerscores import layer_scores
 from vitscope.capture.live import Forward, LayerScores, Live, Pass
 from vitscope.capture.modes import ordinary, ordinary_mode
+from vitscope.capture.offload import Offload, offloading, stores
 from vitscope.core.targets import Target
 from vitscope.errors import CaptureError
 from vitscope.scoring import Made, as_made
@@ -55,6 +58,7 @@ def run(
     keep: Tensor | None = None,
     drop: Drop = "removed",
     blocks: Blocks | None = None,
+    offload: Offload = "",
 ) -> Pass:
     """One forward pass, and one backward pass where gradients are asked.
 
@@ -67,6 +71,7 @@ def run(
         keep: bool ``[b, n]``: False drops that token.
         drop: "removed" takes dropped tokens out of the sequence before the first block (as many from each picture); "masked" keeps
             them, and no token attends to them.
+        offload: where activations wait for the backward pass: "cpu", "disk"; "" leaves them where they are.
         blocks: from :func:`find_blocks`; found by one more pass where not given and needed.
 
     Raises:
@@ -76,7 +81,8 @@ def run(
     backward = needs.gradients or needs.layer_scores or needs.pixel_gradients
     if blocks is None and (needs.hidden or needs.layer_scores or (keep is not None and drop == "removed")):
         blocks = find_blocks(module, forward, pixels)
-    with ordinary_mode(grad=backward):
+    moved = offloading(offload if backward else "", pixels.device, partial(stores, chain(module.parameters(), module.buffers())))
+    with ordinary_mode(grad=backward), moved:
         pixels = ordinary(pixels)
         if backward:
             pixels = pixels.detach().requires_grad_()

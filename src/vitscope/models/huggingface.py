@@ -46,7 +46,7 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
     Raises:
         ModelError: no config, no safetensors, weights missing for the architecture, or the hub cannot be reached.
     """
-    given = options.only("backend", "revision")
+    given = options.only("backend", "revision", "device_map", "offload_folder", "quantize", "dtype")
     ref = ref or f"hf:{name}"
     where: dict[str, Any] = {"trust_remote_code": False, **({"revision": given["revision"]} if "revision" in given else {})}
     if options.weights is not None:
@@ -56,7 +56,7 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
         config = transformers.AutoConfig.from_pretrained(name, **where)
     if config.model_type == "timm_wrapper":
         raise ModelError("a timm model", where=ref, todo=f"load it as timm:hf-hub:{name}")
-    module = _module(transformers, name, config, where, ref)
+    module = _module(transformers, name, config, {**where, **_large(transformers, given)}, ref)
     with fetching(f"{ref} (preprocessor_config.json)"):
         processor = _processor(transformers, name, given.get("backend"), where)
     if options.input_size is not None:
@@ -79,16 +79,34 @@ def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], re
         module, info = kind.from_pretrained(
             name,
             use_safetensors=True,
-            dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **extra,
-            **where,
+            **{"dtype": torch.float32, **where},
         )
     missing, mismatched = sorted(info["missing_keys"]), [str(entry[0]) for entry in info["mismatched_keys"]]
     if missing or mismatched:
         raise checkpoint.mismatch(missing, (), mismatched, ref)
     return module.eval()  # type: ignore[no-any-return]  # a transformers model, whose type is not followed
+
+
+def _large(transformers: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What transformers is asked for a large model: where its parts go, its precision, and fewer bits.
+
+    Raises:
+        ModelError: another way to quantise.
+        MissingExtra: accelerate or bitsandbytes is not installed.
+    """
+    asked = {name: given[name] for name in ("device_map", "offload_folder", "dtype") if given.get(name) is not None}
+    quantize = given.get("quantize")
+    if asked.get("device_map") is not None or quantize is not None:
+        library("accelerate", "large", "device_map and quantize")
+    if isinstance(quantize, str):
+        if quantize not in ("8bit", "4bit"):
+            raise ModelError(f"quantize {quantize!r}", expected="8bit, 4bit, or a transformers quantisation configuration", where="load")
+        library("bitsandbytes", "large", f"quantize={quantize!r}")
+        quantize = transformers.BitsAndBytesConfig(**{f"load_in_{quantize}": True})
+    return asked | ({} if quantize is None else {"quantization_config": quantize})
 
 
 def _base(architecture: str) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitscope.capture.offload import Offload
+from vitscope.core.memory import bytes_of
 from vitscope.errors import ModelError
 from vitscope.models import bare, checkpoint, huggingface, openclip, others, timm, torchvision
 from vitscope.models.family import Loaded, Options
@@ -27,6 +29,8 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
+    memory: str | int | None = None,
+    offload: Offload = "",
     **given: Any,
 ) -> LoadedModel:
     """A model ready to be traced.
@@ -39,7 +43,10 @@ def load(
         device: where to run; an object of your own is left where it is.
         dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
         seed: for everything drawn at random (measuring, hiding, re-drawing).
-        given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``processor`` (HF object);
+        memory: what a pass may keep, in bytes or as "2GB"; one that would keep more is refused before it runs.
+        offload: where activations wait for the backward pass: "cpu" (of a GPU's pass) or "disk".
+        given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``device_map``, ``offload_folder``, ``quantize="8bit"``
+            (hf, as transformers takes them); ``processor`` (HF object);
             ``preprocess`` (torchvision object, own module), ``mean``, ``std``, ``resize``, ``patch``, ``prefix`` (own module).
 
     Raises:
@@ -47,6 +54,13 @@ def load(
         MissingExtra: the library of that scheme is not installed.
     """
     size = given.pop("input_size", None)
+    limit = None if memory is None else bytes_of(memory)
+    if offload not in ("", "cpu", "disk"):
+        raise ModelError(f"offload {offload!r}", expected="cpu or disk", where="load")
+    placed = given.get("device_map") is not None or given.get("quantize") is not None
+    if placed and device is not None:
+        raise ModelError("device beside device_map or quantize", expected="one of them", where="load")
+    given |= {"dtype": _dtype(dtype)} if placed else {}
     options = Options(Path(weights) if weights is not None else None, labels, _size(size), seed, given)
     if isinstance(ref, nn.Module):
         if device is not None or dtype is not None:
@@ -54,9 +68,10 @@ def load(
         described = _object(ref, options)
     else:
         described = _named(str(ref), options)
-        described.module.to(device=_device(device), dtype=_dtype(dtype))
+        if not placed:
+            described.module.to(device=_device(device), dtype=_dtype(dtype))
         described.module.requires_grad_(requires_grad=False)
-    return LoadedModel(_named_classes(described, options.labels), seed=seed)
+    return LoadedModel(_named_classes(described, options.labels), seed=seed, memory=limit, offload=offload)
 
 
 def _size(given: Any) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.aiming import Scene, aim
+from vitscope.capture.footprint import Footprint
 from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
+from vitscope.capture.offload import Offload
 from vitscope.capture.prove import Check, Proof
 from vitscope.capture.run import run
 from vitscope.core.embedding import Embedding
@@ -25,6 +27,7 @@ from vitscope.core.readings import Axis
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError
+from vitscope.models.budget import of_pass, pass_in_words, passes, within
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
@@ -35,7 +38,7 @@ from vitscope.models.layout import noise_picture
 from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import BOXES, Facts, Study, learn, small_size, study
-from vitscope.models.weights import fingerprint, redrawn, version
+from vitscope.models.weights import fingerprint, redrawn, version, works_in
 from vitscope.scoring import Made
 from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
@@ -65,9 +68,14 @@ class LoadedModel:
     Attributes:
         module: the model itself, as loaded or as the user gave it.
         ref: the reference it was loaded by.
+        memory: bytes that a pass may keep; None: as many as it takes.
+        offload: where activations wait for the backward pass: "cpu", "disk", or "" where they are.
     """
 
-    def __init__(self, described: Loaded, *, seed: int = 0) -> None:
+    def __init__(self, described: Loaded, *, seed: int = 0, memory: int | None = None, offload: Offload = "") -> None:
+        self.memory = memory
+        self.offload: Offload = offload
+        self._passes: dict[tuple[object, ...], Footprint] = {}
         self.described = described
         self.module = described.module
         self.ref = described.ref
@@ -127,7 +135,7 @@ class LoadedModel:
         """Forget what was learnt of other weights; the fingerprint of those the module has now."""
         now = self.weights_fingerprint()
         if now != self._learnt_from:
-            self._facts, self._studies, self._learnt_from = None, {}, now
+            self._facts, self._studies, self._learnt_from, self._passes = None, {}, now, {}
         return now
 
     def study(self, input_size: tuple[int, int] | None = None) -> Study:
@@ -173,6 +181,7 @@ class LoadedModel:
             "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
             "calls": calls,
             "memory": sum(call.kept for call in found.calls),
+            "passes": passes(self.described, found),
             "layout": found.layout.as_dict(),
             "stages": [list(layout.grid) for layout in found.laid.layouts],
             "dropping": facts.drop,
@@ -185,6 +194,26 @@ class LoadedModel:
         """The rules every model keeps here, tried out on noise (``vitscope inspect --prove``): see :mod:`vitscope.models.rules`."""
         self.study(input_size)
         return keeps_rules(self.described, noise_picture(input_size or self.input_size, self.module, self.seed))
+
+    def footprint(self, shape: tuple[int, ...], needs: Needs = Needs()) -> Footprint:  # noqa: B008 - frozen
+        """Bytes that a pass over pixels of this shape ``[b, 3, h, w]`` would keep, by the shapes alone; nothing is computed.
+
+        Raises:
+            CaptureError: the model's forward depends on values, so that this cannot be known beforehand.
+        """
+        key = (tuple(shape), needs)
+        if key not in self._passes:
+            self._passes[key] = of_pass(self.described, self._study_at((int(shape[-2]), int(shape[-1]))), shape, needs)
+        return self._passes[key]
+
+    def admit(self, pixels: Tensor, needs: Needs) -> None:
+        """Refuse a pass that would keep more than the limit, before it runs.
+
+        Raises:
+            CaptureError: with both numbers and what to do.
+        """
+        if self.memory is not None:
+            within(self.memory, self.footprint(tuple(pixels.shape), needs), pixels, offload=bool(self.offload), where=self.ref)
 
     def _boxes_look(self, found: Study) -> bool:
         """Whether a detector's boxes weigh cells of the picture."""
@@ -234,15 +263,24 @@ class LoadedModel:
             todo="or feed prepared tensors [b, 3, h, w]",
         )
 
-    def trace(self, samples: Any, needs: Needs = Needs(), target: Any = None) -> Trace:  # noqa: B008 - frozen
+    def trace(
+        self,
+        samples: Any,
+        needs: Needs = Needs(),  # noqa: B008 - frozen
+        target: Any = None,
+        *,
+        tell: Callable[[str], None] | None = None,
+    ) -> Trace:
         """One forward pass on a path, PIL image, array, Sample or prepared tensor, or a list of them.
 
         Args:
             samples: the photos, or pixels already prepared.
             needs: what to keep beyond attention and scores.
             target: what gradients are of: a label, an index, a pair (this rather than that), or None for the top prediction.
+            tell: told in words what the pass will keep, before it runs.
 
         Raises:
+            CaptureError: a pass that would keep more than the limit.
             PhotoError: a photo that cannot be read.
             ProofError: the capture fails one of its proofs, at first use.
         """
@@ -257,11 +295,13 @@ class LoadedModel:
         weights = self._renew()
         found, facts = self._study_at(size), self._facts_at(size)
         placements = tuple(placement.only(found.layout.covered) for placement in placements)
+        if tell is not None:
+            tell(pass_in_words(self.described, found, tuple(pixels.shape), needs))
         return _Again(self, found, facts, weights, self._placed(pixels), shots, placements).run(needs, target, Inputs())
 
     def _placed(self, pixels: Tensor) -> Tensor:
-        like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
-        return pixels.to(device=like.device, dtype=like.dtype)
+        device, dtype = works_in(self.module, pixels)
+        return pixels.to(device=device, dtype=dtype)
 
     def answer(self, pixels: Tensor) -> Tensor | None:
         """Class scores ``[b, c]`` of prepared pixels by a plain pass, nothing captured; None for a model without any."""
@@ -377,11 +417,14 @@ class _Again:
 
         if keep is not None and self.facts.drop == "pixels":
             pixels, keep = hide_pixels(pixels, keep, layout), None
+        wanted = needs | Needs(hidden=_reads_blocks(target))
+        model.admit(pixels, wanted)
         passed = run(
             module,
             forward,
             pixels,
-            needs=needs | Needs(hidden=_reads_blocks(target)),
+            needs=wanted,
+            offload=model.offload,
             pick_target=pick,
             keep=keep,
             drop="masked" if self.facts.drop == "masked" else "removed",
