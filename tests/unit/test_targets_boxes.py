@@ -184,6 +184,35 @@ def test_relevance_of_a_yolos_box_begins_at_its_own_token():
     assert np.abs(found.values - slow).max() < 1e-9 * np.abs(slow).max()
 
 
+def test_a_detector_whose_weights_are_frozen_has_gradients_too():
+    """The decoder's first attention is among learned queries: it depends on no pixel, which is no error."""
+    module = dense.build("detr")
+    module.requires_grad_(False)
+    trace, free = vs.load(module, mean=0.5, std=0.5, input_size=dense.SIDE).trace(PHOTO), traced("detr")[0]
+    one, other = vs.grad_cam(trace, target=vs.Box(2)), vs.grad_cam(free, target=vs.Box(2))
+    assert np.abs(one.values - other.values).max() < 1e-9  # one photo, and the first of two
+    from vitscope.trace import Needs
+
+    aim = trace.resolve(vs.Box(2))
+    by_path = {call.path: call for call in trace.with_needs(Needs(gradients=True), aim).calls}
+    assert not by_path["model.decoder.layers.0.self_attn"].grad_out.any()
+    assert by_path["model.decoder.layers.1.self_attn"].grad_out.any()
+
+
+def test_rollout_from_a_boxs_own_token():
+    trace = traced("yolos")
+    with torch.no_grad():
+        module = dense.build("yolos")
+        module.config._attn_implementation = "eager"
+        attentions = module(trace.pixels, output_attentions=True).attentions
+    r = torch.eye(attentions[0].shape[-1], dtype=torch.float64)
+    for a in attentions:
+        r = (0.5 * a.double().mean(dim=1) + 0.5 * torch.eye(a.shape[-1])) @ r
+    found = vs.rollout(trace, query="box:3")
+    assert np.abs(found.values - r[:, -3].numpy()).max() < 1e-6
+    assert found.query == "box 3"
+
+
 def test_a_report_of_a_detector_lists_its_boxes(tmp_path):
     import json
 

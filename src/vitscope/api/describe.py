@@ -35,6 +35,7 @@ def _layout(found: Mapping[str, Any]) -> list[str]:
         "Tokens",
         f"  input            {width} × {height} px",
         f"  preprocessing    {found.get('preprocessing') or 'not known'}",
+        f"  it makes         {_makes(found)}",
     ]
     size = f"{layout['patch'][1]} × {layout['patch'][0]} px (across × down)"
     if layout["source"] == "pixels":
@@ -48,6 +49,12 @@ def _layout(found: Mapping[str, Any]) -> list[str]:
             f"  known by         {layout['source']}",
         ]
     return [*lines, "", *_drawing(gh, gw, len(layout["prefix"]))]
+
+
+def _makes(found: Mapping[str, Any]) -> str:
+    """What comes out, and of how many classes."""
+    made, classes = found.get("makes", "class scores"), found.get("classes", 0)
+    return f"{made}, {classes} classes" if classes else str(made)
 
 
 def _drawing(gh: int, gw: int, others: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vitscope.api.progress import silent
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 
@@ -91,12 +92,12 @@ def explain(
     from vitscope.methods.registry import find_method, needs_of
 
     chosen = options or Options()
-    say = tell or (lambda _: None)
+    say = tell or silent
     names = [find_method(name).name for name in methods] or default_methods(model, aimed=chosen.aim is not None)
     _refuse_unused(names, chosen)
     class_specific = any(find_method(name).class_specific for name in names)
     aim = chosen.aim_for(model)
-    trace = model.trace(photos, needs=needs_of(names), target=aim if class_specific else None, tell=say)
+    trace = model.trace(photos, needs=needs_of(names), target=aim if class_specific else None, tell=None if say is silent else say)
     if aim is not None:
         trace.resolve(aim)  # a wrong label is refused even where no method asks for one
     maps: list[TokenMap] = []

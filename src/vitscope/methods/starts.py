@@ -14,6 +14,7 @@ from vitscope.core.readings import Box, Directions
 from vitscope.core.spoken import noun_of
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
+from vitscope.methods.boxes import box_weights
 from vitscope.trace import AttentionCall, Trace
 
 #: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i); of a detector "box 3", "box cat".
@@ -68,6 +69,13 @@ def start_of(trace: Trace, query: Query = "pooled", start: int = 0, layer: int =
     if isinstance(query, str) and query.strip().lower() == "pooled":
         return _pooled(trace, start, layer)
     layout = trace.layout_of(layer)
+    box = box_of(query)
+    if box is not None:
+        weights, numbers = box_weights(trace, box)
+        if weights.shape[1] != layout.n:
+            raise ArgumentError(f"query {query_text(box)!r}", expected="a detector whose boxes are tokens among the patches", where="query")
+        same = len(set(numbers)) == 1
+        return Start(query_text(Box(numbers[0]) if same else box), f"box {numbers[0]}" if same else "a box", weights, layout.n)
     token, text, name = _token(layout, query)
     return Start(text, name, _weights(trace, np.eye(1, layout.n, token)[0]), layout.n)
 
