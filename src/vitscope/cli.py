@@ -80,6 +80,7 @@ def explain(
         str, typer.Option("--offload", help="Where activations wait for the backward pass: cpu or disk.", metavar="cpu|disk")
     ] = "",
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Add what the model was fed: every step, the patches, findings.")] = False,
     state: Annotated[
         str,
         typer.Option(
@@ -102,7 +103,7 @@ def explain(
     from vitscope.api.explanation import Options
     from vitscope.api.job import Job, run
 
-    options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
+    options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
     given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
@@ -110,7 +111,11 @@ def explain(
         from vitscope.api.misread_job import run as run_misread
 
         chosen = {"--method": method, "--target": target, "--against": against, **{f"--{name}": v for name, v in options.chosen.items()}}
-        unused = tuple(name for name, value in {**chosen, "--check": check or None, "--state": state or None}.items() if value is not None)
+        unused = tuple(
+            name
+            for name, value in {**chosen, "--check": check or None, "--audit": audit or None, "--state": state or None}.items()
+            if value is not None
+        )
         run_misread(MisreadJob(tuple(photos), model, given, misread, truth, unused, out, seed, threads, quiet))
         return
     run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet, state))
@@ -160,16 +165,27 @@ def inspect(
 
 @app.command()
 def serve(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Photos to start with.", metavar="[PHOTO]...", show_default=False)] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos to start with, or files of embed (.parquet).", metavar="[PHOTO|POINTS]...", show_default=False),
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="As for explain; give it several times to compare (default: builtin:photos).", metavar="REF"),
+        typer.Option(
+            "--model",
+            help="As for explain; give it several times to compare (default: the one a .parquet names, else builtin:photos).",
+            metavar="REF",
+        ),
     ] = None,
     weights: Weights = None,
     labels: Labels = None,
     input_size: InputSize = None,
     root: Annotated[
         list[Path] | None, typer.Option("--root", help="A folder whose photos may be opened from the page.", metavar="DIR")
+    ] = None,
+    photos_in: Annotated[
+        Path | None,
+        typer.Option("--photos", help="Where a .parquet's photos are now (default: the folder it names).", metavar="DIR|ZIP|NPZ"),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; this machine only unless you say otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0: any free one.", min=0, max=65535)] = 0,
@@ -202,7 +218,9 @@ def serve(
         "open_browser": open_browser,
         "quiet": quiet,
     }
-    run(Serving(tuple(photos or ()), tuple(model or ("builtin:photos",)), given, settings, threads))
+    clouds = tuple(path for path in photos or () if path.suffix.lower() == ".parquet")
+    shown = tuple(path for path in photos or () if path not in clouds)
+    run(Serving(shown, tuple(model or ()), given, settings, threads, clouds, photos_in))
 
 
 @app.command()
@@ -258,7 +276,8 @@ def embed(
     labels_file: Annotated[
         Path | None, typer.Option("--labels-file", help="Table of labels: CSV, TSV, JSON lines or Parquet.", metavar="FILE")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture and the vectors are put beside it.")] = None,
+    state: Annotated[str, typer.Option("--state", help="What the page shows first: a state as JSON or a file.", metavar="JSON|FILE")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture, a page and the vectors are put beside it.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -271,7 +290,7 @@ def embed(
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
     methods = tuple(method or ("pca",))
-    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet))
+    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet, state))
 
 
 @app.callback(invoke_without_command=True)

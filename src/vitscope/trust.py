@@ -13,8 +13,9 @@ from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.methods.dropping import full_scores, scores_without
 from vitscope.methods.registry import find_method, remake
-from vitscope.methods.result import on_first_grid, per_picture
+from vitscope.methods.result import per_picture
 from vitscope.methods.uniformity import UNIFORM_BELOW, distance_from_uniform
+from vitscope.methods.windows import map_on_first_grid
 from vitscope.metrics.constancy import CONSTANT_BELOW, relative_spread
 from vitscope.metrics.faithfulness import SHARES, Drops, compare, hide_hottest, hide_random
 from vitscope.metrics.likeness import rank_correlation
@@ -112,7 +113,7 @@ def trust_of(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, red
     """The figures of every picture; see :func:`check`."""
     method = find_method(one.method)
     aim = _aim(trace, one)
-    patches = [np.asarray(values)[trace.layout.patches] for values in on_first_grid(trace, one).values]
+    patches = [np.asarray(values)[trace.layout.patches] for values in map_on_first_grid(trace, one).values]
     swap_to = _other_class(trace, aim) if method.class_specific and aim else None
     swapped = _likeness(trace, one, patches, swap_to) if swap_to else [None] * len(one)
     redrawn = _redrawn(trace, one, patches, aim if method.class_specific else None, [seed + i for i in range(redraws)])
@@ -170,7 +171,7 @@ def _named(trace: Trace, aim: Target, index: int) -> str:
 def _likeness(trace: Trace, one: TokenMap, patches: Sequence[NDArray[np.floating]], aim: Target | None) -> list[float | None]:
     """Rank correlation with the same map made from this trace for this target, per picture; None where either is constant."""
     try:
-        other = on_first_grid(trace, remake(trace, one, aim))
+        other = map_on_first_grid(trace, remake(trace, one, aim))
     except MethodError:  # e.g. no gradient at that block for that class: nothing to compare
         return [None] * len(one)
     found = (rank_correlation(mine, np.asarray(values)[trace.layout.patches]) for mine, values in zip(patches, other.values, strict=True))

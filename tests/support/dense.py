@@ -1,97 +1,68 @@
-"""Tiny seeded models that score pixels or boxes, by name."""
+"""Dense global matrices of windows and stages, by loops over cells: what the tests of hierarchical models compare with.
+
+Everything is float64 and row by row; a grid's token (y, x) is number ``y · width + x``. Columns on padding are left out.
+"""
 
 import torch
-import transformers as hf
-
-from support.zoo import redraw
-
-SIDE, CLASSES = 64, 5
-VIT = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 32, "image_size": SIDE, "patch_size": 16}
-DETR = {
-    "d_model": 32,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "num_queries": 6,
-    "num_labels": CLASSES,
-}
 
 
-def _resnet():
-    return hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", out_features=["stage2"])
+def seat(grid, window, shift, number, slot, *, padded_late=False):
+    """Token at (window number, slot), −1 for padding: padded, shifted (or the other way round), windows and slots counted row by row."""
+    padded = [-(-side // w) * w for side, w in zip(grid, window, strict=True)]
+    across = padded[1] // window[1]
+    row = number // across * window[0] + slot // window[1]
+    column = number % across * window[1] + slot % window[1]
+    if padded_late:
+        inside = row < grid[0] and column < grid[1]
+        return (row + shift[0]) % grid[0] * grid[1] + (column + shift[1]) % grid[1] if inside else -1
+    row, column = (row + shift[0]) % padded[0], (column + shift[1]) % padded[1]
+    return row * grid[1] + column if row < grid[0] and column < grid[1] else -1
 
 
-def segformer():
-    sizes = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 4], "decoder_hidden_size": 16}
-    return hf.SegformerForSemanticSegmentation(hf.SegformerConfig(**sizes, num_labels=CLASSES))
+def scattered(rows, tokens, at):
+    """One block's global matrix ``[n, n]`` from window rows ``[w, nq, nk]``; ``at(window, slot)`` gives a token or −1."""
+    matrix = torch.zeros(tokens, tokens, dtype=torch.float64)
+    for window in range(len(rows)):
+        for i in range(rows.shape[1]):
+            for j in range(rows.shape[2]):
+                a, b = at(window, i), at(window, j)
+                if a >= 0 and b >= 0:
+                    matrix[a, b] += rows[window, i, j]
+    return matrix
 
 
-def upernet():
-    swin = hf.SwinConfig(
-        image_size=SIDE, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
-    config = hf.UperNetConfig(backbone_config=swin, hidden_size=16, num_labels=CLASSES, use_auxiliary_head=False)
-    return hf.UperNetForSemanticSegmentation(config)
+def boxes(grid, coarse, low, high, step):
+    """``[coarse, fine]``: equal parts to the cells from ``step·i + low`` to ``step·i + high`` that there are."""
+    matrix = torch.zeros(coarse[0] * coarse[1], grid[0] * grid[1], dtype=torch.float64)
+    for i in range(coarse[0]):
+        for j in range(coarse[1]):
+            for y in range(max(0, step * i + low), min(grid[0], step * i + high + 1)):
+                for x in range(max(0, step * j + low), min(grid[1], step * j + high + 1)):
+                    matrix[i * coarse[1] + j, y * grid[1] + x] = 1
+    return matrix / matrix.sum(dim=1, keepdim=True)
 
 
-def _dpt(**more):
-    return hf.DPTConfig(
-        **VIT, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, num_labels=CLASSES, **more
-    )
+def halved(grid):
+    """A grid after 2×2 merging, and the matrix ``[parents, children]``."""
+    half = (-(-grid[0] // 2), -(-grid[1] // 2))
+    return half, boxes(grid, half, 0, 1, 2)
 
 
-def dpt():
-    return hf.DPTForSemanticSegmentation(_dpt(use_auxiliary_head=False))
+def rolled(matrix):
+    """A block in a rollout: half attention, half residual."""
+    return 0.5 * matrix + 0.5 * torch.eye(len(matrix), dtype=torch.float64)
 
 
-def dpt_depth():
-    return hf.DPTForDepthEstimation(_dpt())
+def added(matrix):
+    """A block in relevance: what is there, and what attention adds."""
+    return matrix + torch.eye(len(matrix), dtype=torch.float64)
 
 
-def beit():
-    sizes = {**VIT, "num_hidden_layers": 4}
-    return hf.BeitForSemanticSegmentation(hf.BeitConfig(**sizes, out_indices=[1, 2, 3, 4], num_labels=CLASSES, use_auxiliary_head=False))
+def mean_heads(call):
+    """Window rows ``[w, nq, nk]`` of the first picture's mean head (calls of one picture only)."""
+    return call.rows().mean(dim=1).double()
 
 
-def detr(name="Detr", **more):
-    config = getattr(hf, f"{name}Config")(
-        **{**DETR, **more}, backbone_config=_resnet(), use_pretrained_backbone=False, use_timm_backbone=False
-    )
-    return getattr(hf, f"{name}ForObjectDetection")(config)
-
-
-def conditional_detr():
-    return detr("ConditionalDetr")
-
-
-def yolos():
-    return hf.YolosForObjectDetection(hf.YolosConfig(**{**VIT, "image_size": [SIDE, SIDE]}, num_detection_tokens=6, num_labels=CLASSES))
-
-
-def deformable_detr():
-    return detr("DeformableDetr", num_feature_levels=1, encoder_n_points=2, decoder_n_points=2)
-
-
-def rt_detr():
-    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "layer_type": "basic"}
-    back = hf.RTDetrResNetConfig(**sizes, out_features=["stage2", "stage3", "stage4"])
-    config = hf.RTDetrConfig(
-        backbone_config=back, use_timm_backbone=False, encoder_hidden_dim=32, encoder_in_channels=[16, 16, 32], feat_strides=[8, 16, 32],
-        encoder_layers=1, encoder_ffn_dim=32, encoder_attention_heads=4, d_model=32, num_queries=6, decoder_in_channels=[32, 32, 32],
-        decoder_ffn_dim=32, decoder_layers=2, decoder_attention_heads=4, num_labels=CLASSES, num_denoising=0, hidden_expansion=0.5,
-    )  # fmt: skip
-    return hf.RTDetrForObjectDetection(config)
-
-
-PIXELS = {"segformer": segformer, "upernet": upernet, "dpt": dpt, "dpt_depth": dpt_depth, "beit": beit}
-BOXES = {"detr": detr, "conditional_detr": conditional_detr, "yolos": yolos, "deformable_detr": deformable_detr, "rt_detr": rt_detr}
-
-
-def build(name):
-    """One of them, seeded, in float64."""
-    torch.manual_seed(0)
-    return redraw({**PIXELS, **BOXES}[name](), spread=1.0).double()
+def weighted(call):
+    """The same of relevance: ``mean_h (∂s/∂A ⊙ A)⁺``."""
+    return (call.rows() * call.grad_rows()).clamp(min=0).mean(dim=1).double()

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 import vitscope as vs
-from support import dense
+from support import tasks
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.scoring import columns
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 OTHER = np.random.default_rng(1).integers(0, 256, (70, 60, 3), dtype=np.uint8)
-ALL = pytest.mark.parametrize("name", dense.BOXES)
+ALL = pytest.mark.parametrize("name", tasks.BOXES)
 LOOKING = pytest.mark.parametrize("name", ["detr", "conditional_detr", "yolos"])
 
 
 @cache
 def loaded(name):
-    return vs.load(dense.build(name), mean=0.5, std=0.5, input_size=dense.SIDE)
+    return vs.load(tasks.build(name), mean=0.5, std=0.5, input_size=tasks.SIDE)
 
 
 @cache
@@ -79,7 +79,7 @@ def test_a_box_is_chosen_by_number_label_or_point(name):
 
 def rows_of_twin(name, pixels):
     """The model's own attention, written out: for each decoder layer (block) ``[b, h, queries, keys]``."""
-    module = dense.build(name)
+    module = tasks.build(name)
     parts = [part for path, part in module.named_modules() if hasattr(part, "config")]
     for part in [module, *parts]:
         part.config._attn_implementation = "eager"
@@ -132,7 +132,7 @@ def test_cells_in_another_order_are_noticed():
         def forward(self, x):
             return self.inner(x).transpose(2, 3).contiguous().view(1, -1, *self.inner(x).shape[2:])
 
-    module = dense.build("detr")
+    module = tasks.build("detr")
     inner = module.model.input_projection
     module.model.input_projection = Turned(inner)
     turned = vs.load(module, mean=0.5, std=0.5, input_size=64)
@@ -168,7 +168,7 @@ def test_methods_on_a_boxs_class_score_equal_the_model(name):
 def test_relevance_of_a_yolos_box_begins_at_its_own_token():
     trace = traced("yolos")
     found = vs.relevance(trace, target=vs.Box(3, "class 2"))
-    module = dense.build("yolos")
+    module = tasks.build("yolos")
     module.config._attn_implementation = "eager"
     kept, real = [], torch.nn.functional.softmax
     torch.nn.functional.softmax = lambda x, dim=-1, **k: kept.append(real(x, dim=dim)) or kept[-1]
@@ -186,9 +186,9 @@ def test_relevance_of_a_yolos_box_begins_at_its_own_token():
 
 def test_a_detector_whose_weights_are_frozen_has_gradients_too():
     """The decoder's first attention is among learned queries: it depends on no pixel, which is no error."""
-    module = dense.build("detr")
+    module = tasks.build("detr")
     module.requires_grad_(False)
-    trace, free = vs.load(module, mean=0.5, std=0.5, input_size=dense.SIDE).trace(PHOTO), traced("detr")[0]
+    trace, free = vs.load(module, mean=0.5, std=0.5, input_size=tasks.SIDE).trace(PHOTO), traced("detr")[0]
     one, other = vs.grad_cam(trace, target=vs.Box(2)), vs.grad_cam(free, target=vs.Box(2))
     assert np.abs(one.values - other.values).max() < 1e-9  # one photo, and the first of two
     from vitscope.trace import Needs
@@ -202,7 +202,7 @@ def test_a_detector_whose_weights_are_frozen_has_gradients_too():
 def test_rollout_from_a_boxs_own_token():
     trace = traced("yolos")
     with torch.no_grad():
-        module = dense.build("yolos")
+        module = tasks.build("yolos")
         module.config._attn_implementation = "eager"
         attentions = module(trace.pixels, output_attentions=True).attentions
     r = torch.eye(attentions[0].shape[-1], dtype=torch.float64)

@@ -9,7 +9,7 @@ import transformers
 from torch.nn import functional as F
 
 import vitscope as vs
-from support import dense
+from support import tasks
 from vitscope.core.placement import Placement
 from vitscope.core.readings import pixel_weights, region_weights
 from vitscope.errors import ArgumentError, MethodError
@@ -17,12 +17,12 @@ from vitscope.scoring import columns, score
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 OTHER = np.random.default_rng(1).integers(0, 256, (70, 60, 3), dtype=np.uint8)
-ALL = pytest.mark.parametrize("name", dense.PIXELS)
+ALL = pytest.mark.parametrize("name", tasks.PIXELS)
 
 
 @cache
 def loaded(name, resize="squash"):
-    return vs.load(dense.build(name), mean=0.5, std=0.5, input_size=dense.SIDE, resize=resize)
+    return vs.load(tasks.build(name), mean=0.5, std=0.5, input_size=tasks.SIDE, resize=resize)
 
 
 def dense_of(model, pixels):
@@ -131,8 +131,8 @@ class Linear(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.body = transformers.ViTModel(transformers.ViTConfig(**dense.VIT), add_pooling_layer=False)
-        self.head = torch.nn.Linear(32, dense.CLASSES)
+        self.body = transformers.ViTModel(transformers.ViTConfig(**tasks.VIT), add_pooling_layer=False)
+        self.head = torch.nn.Linear(32, tasks.CLASSES)
 
     def forward(self, pixels):
         z = self.head(self.body(pixels).last_hidden_state[:, 1:])
@@ -148,7 +148,7 @@ def test_relevance_of_a_pixel_begins_at_the_tokens_it_reads():
 
     module = redraw(Linear()).double()
     own = vs.load(module, mean=0.5, std=0.5, input_size=64).described
-    model = LoadedModel(replace(own, rest=lambda out: places_of(out, dense.CLASSES), output=lambda out: (None, out.logits)))
+    model = LoadedModel(replace(own, rest=lambda out: places_of(out, tasks.CLASSES), output=lambda out: (None, out.logits)))
     trace = model.trace(PHOTO)
     y, x = 6, 10  # the centre of the first patch on a 50×80 photo: input pixel 8.32, 8.4
     found = vs.relevance(trace, target=vs.Pixel(y, x, "class 2"))
@@ -240,7 +240,7 @@ def test_weights_of_one_pixel_and_of_regions_sum_to_one():
 def test_the_command_explains_a_pixel(tmp_path):
     home = tmp_path / "model"
     torch.manual_seed(0)
-    dense.segformer().save_pretrained(home)
+    tasks.segformer().save_pretrained(home)
     transformers.SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(home)
     from PIL import Image
 

@@ -1,4 +1,5 @@
 /* What there is to look at: plain JSON from Python. */
+import type { AuditSource } from "./audit";
 import { ViewError } from "./errors";
 
 export interface Frame {
@@ -68,7 +69,8 @@ export interface Source {
   padded: [number, number][];
   tokens: { n: number; patches: number[]; named: NamedToken[] };
   pooled: { name: string } | null;
-  layers: { path: string; heads: number; kind: string }[];
+  /** Of a hierarchical model: each layer's own grid, and how many tokens one query sees there. */
+  layers: { path: string; heads: number; kind: string; grid?: [number, number]; seen?: number }[];
   top: [string, number][];
   labels: string[];
   methods: Method[];
@@ -76,6 +78,7 @@ export interface Source {
   notes: string[];
   size_note: string;
   stored?: Stored | null;
+  audit?: AuditSource;
 }
 
 export interface Capabilities {

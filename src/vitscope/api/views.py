@@ -28,13 +28,13 @@ def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] 
     Raises:
         ArgumentError: a map of another batch.
     """
-    from vitscope.methods.result import on_first_grid
+    from vitscope.methods.windows import map_on_first_grid
     from vitscope.views.scale import share_scales
 
     for one in maps:
         same_run(trace, one, "report")
     developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
-    maps = [on_first_grid(trace, one) for one in maps]
+    maps = [map_on_first_grid(trace, one) for one in maps]
     return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -51,14 +51,6 @@ def on_patches(trace: Trace, values: NDArray[np.floating], layout: TokenLayout |
     out = np.full((len(trace), layout.n), np.nan, dtype=values.dtype)
     out[:, layout.patches] = values
     return out
-
-
-def on_first_grid(trace: Trace, one: TokenMap) -> TokenMap:
-    """A map of a later stage as the same values on the first grid's patches; any other as it is."""
-    if trace.stages is None or one.layer is None or one.layout.n == trace.layout.n:
-        return one
-    values = trace.stages.spread(torch.as_tensor(one.values), trace.stages.of[one.layer])
-    return replace(one, values=to_array(values), layout=trace.layout)
 
 
 def token_map(trace: Trace, values: NDArray[np.floating], said: Said, layout: TokenLayout | None = None) -> TokenMap:

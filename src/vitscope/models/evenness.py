@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
-from vitscope.capture.hidden import batch_second, replacing_output, shaped, tokens_of
+from vitscope.capture.hidden import batch_second, replacing_output
 from vitscope.capture.modes import ordinary_mode
+from vitscope.grids import PLAIN_FORM, Form
 
 #: Largest change of the output between two choices of tokens with one mean, over its change with another mean.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.1}
 
 
 def reads_even_mean(
-    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, read: Tensor, n: int, channel: int = 2
+    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, read: Tensor, n: int, form: Form = PLAIN_FORM
 ) -> bool:
     """Whether the output follows from the mean of the read tokens alone (each normalised before, or the mean after, or neither).
 
@@ -31,7 +32,7 @@ def reads_even_mean(
         blocks: where the last block is.
         read: ``[m]`` indices of the tokens in question.
         n: tokens there are.
-        channel: axis of the block's output that holds the channels.
+        form: how the block's output holds its tokens.
     """
     if len(read) < 2 or blocks.paths[-1] == "":
         return True
@@ -39,11 +40,11 @@ def reads_even_mean(
 
     def exchange(output: Tensor) -> Tensor:
         second = batch_second(output.shape, count, n)
-        given, output = output, tokens_of(output, channel)
+        given, output = output, form.tokens(output)
         tokens = (output.transpose(0, 1) if second else output).clone()
         scale = tokens.float().std().clamp_min(1e-3)
         tokens[:, read.to(tokens.device)] = (_choices(tokens.shape[-1], len(read)) * scale.cpu()).to(tokens)
-        return tokens.transpose(0, 1) if second else shaped(tokens, given, channel)
+        return tokens.transpose(0, 1) if second else form.shaped(tokens, given)
 
     with replacing_output(module, blocks.paths[-1], exchange), ordinary_mode(grad=False):
         output = made(pixels.expand(count, -1, -1, -1).contiguous()).double()

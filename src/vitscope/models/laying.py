@@ -20,8 +20,9 @@ from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.core.layout import TokenLayout
 from vitscope.errors import CaptureError, ProofError
-from vitscope.grids import Stages
+from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
+from vitscope.models.kinds import kind_of, sides
 from vitscope.models.layout import Told, measure_layout
 from vitscope.models.measure import changed, first_attention
 from vitscope.models.prefixes import in_token_order, learned_tokens
@@ -42,8 +43,8 @@ class Laid:
         blocks: whose outputs are kept.
         stages: windows and grids of a hierarchical model.
         unmapped: why attention cannot be put on the picture; "" where it can.
+        form: how the last block's output holds its tokens.
         on_cells: whether the first attention's tokens are the cells of the feature map, in raster order.
-        channel: the axis of the last block's output that holds the channels.
     """
 
     layout: TokenLayout
@@ -51,7 +52,7 @@ class Laid:
     blocks: Blocks
     stages: Stages | None = None
     unmapped: str = ""
-    channel: int = 2
+    form: Form = PLAIN_FORM
     on_cells: bool = False
 
     @property
@@ -75,7 +76,7 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
-    with ordinary_mode(grad=False), intercept(module, batch=len(noise)) as recorder:
+    with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
         forward(noise)
     calls = recorder.calls
     if not calls:
@@ -90,11 +91,15 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
             if not _gives_boxes(described, noise):
                 raise
             return _on_pixels(described, noise, calls, f"attention is among boxes: {' '.join(str(error).split())}")
+    whole = [call.path for call in calls if len(call.out) == len(noise) and kind_of(call, len(noise), seen) == "channel"]
+    mixing = [call.path for call in calls if call.path not in whole]
     try:
-        layout, stages, blocks = learn_stages(described, noise, [call.path for call in calls])
+        layout, stages, blocks = learn_stages(described, noise, mixing, whole)
+        laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
+        laid.layouts  # noqa: B018 - each stage's grid must cover the picture
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {' '.join(str(error).split())}")
-    return Laid(layout, calls, Blocks(blocks), stages, channel=stages.stages[-1].channel)
+    return laid
 
 
 def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
@@ -145,7 +150,7 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
         except ProofError:
             continue
         on_cells = chosen is not None and bool(calls) and tokens_are_cells(described, noise, path, cells)
-        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, channel=1, on_cells=on_cells)
+        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, form=Form(channel=1), on_cells=on_cells)
     raise AssertionError("squares always fit")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from vitscope.aiming import Scene, aim
 from vitscope.capture.footprint import Footprint
-from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.offload import Offload
@@ -351,15 +350,18 @@ def _reads_blocks(target: object) -> bool:
     return target.blocks if isinstance(target, Target) else isinstance(target, Axis) and target.block is not None
 
 
-def _seated(calls: tuple[AttentionCall, ...], laid: Laid) -> tuple[AttentionCall, ...]:
+def _seated(calls: tuple[AttentionCall, ...], laid: Laid, pictures: int) -> tuple[AttentionCall, ...]:
     """The calls with where their slots sit."""
-    seats = laid.stages.seats if laid.stages is not None else ()
-    return tuple(call if call.block is None or not seats else replace(call, seats=seats[call.block]) for call in calls)
+    if laid.stages is None:
+        return calls
+    seats = laid.stages.seats
+    turned = [call.turned(pictures) if call.block is not None and seats[call.block].heads_first else call for call in calls]
+    return tuple(call if call.block is None else replace(call, seats=seats[call.block]) for call in turned)
 
 
 def _tokens(z: Tensor, block: int, laid: Laid) -> Tensor:
     """A block's output as ``[b, n, c]``."""
-    return tokens_of(z, laid.channel if laid.stages is None else laid.stages.stages[laid.stages.of[block]].channel)
+    return laid.form.tokens(z) if laid.stages is None else laid.stages.forms[block].tokens(z)
 
 
 def _version(name: str) -> str:
@@ -438,7 +440,7 @@ class _Again:
         mean, std = (preparation.mean, preparation.std) if preparation else ((), ())
         laid = self.study.laid
         return Trace(
-            calls=_seated(passed.calls, laid),
+            calls=_seated(passed.calls, laid, len(pixels)),
             layout=self.study.layout,
             placements=placements,
             samples=samples,

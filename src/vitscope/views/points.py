@@ -35,4 +35,9 @@ def quality_line(one: Projection) -> str:
 
 def title(one: Projection) -> str:
     """What a projection is called."""
-    return f"{TITLES[one.method]}, layer {one.layer}"
+    return map_title(one.method, one.layer)
+
+
+def map_title(method: str, layer: int) -> str:
+    """What a map of a layer is called."""
+    return f"{TITLES.get(method, method)}, layer {layer}"
