@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from vitscope.api.embedding import embed_photos, layer_numbers, plan
 from vitscope.api.progress import progress
-from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, project
+from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, numbers_note, project
 from vitscope.api.write import written_state
 from vitscope.core.files import write_atomically
 from vitscope.core.projection import Projection
@@ -27,6 +27,9 @@ from vitscope.projection.table import read_cloud
 if TYPE_CHECKING:
     from vitscope.inputs.folders import Folder
     from vitscope.models.loaded import LoadedModel
+
+#: Findings of each kind that are printed.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,12 @@ class Embedded:
     accuracy: tuple[float | None, int]
     found: dict[str, Any]
     label_names: dict[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the folder and its labels."""
+        numbers = numbers_note(self.label_names)
+        return (*self.folder.notes, numbers) if numbers else self.folder.notes
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -186,7 +195,7 @@ def _check(job: Job, out: Path) -> None:
 
 def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) -> list[Path]:
     """The Parquet file, and beside it a picture of the points where matplotlib is there, and a page where the front end was built."""
-    from vitscope.api.points_page import Page, write_page
+    from vitscope.api.points_page import Page, named_by_folder, write_page
 
     data = parquet(done)
     written = [write_atomically(out, data)]
@@ -197,7 +206,7 @@ def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) ->
         written.append(
             write_scatter(done.projections, done.rows.label, done.rows.predicted, png, curve=done.curve, accuracy=done.accuracy[0])
         )
-    cloud = read_cloud(data, out.name)
+    cloud = named_by_folder(read_cloud(data))
     confidence = np.repeat(np.array(done.rows.confidence, dtype=np.float32), len(cloud) // len(done.rows))
     state = written_state(job.state) if job.state else None
     page = write_page(Page(cloud, confidence, model, job.seed, state), out.with_suffix(".html"), tell)
@@ -262,7 +271,7 @@ def provenance_of(done: Embedded) -> dict[str, Any]:
         "label_names": done.label_names,
         "left_out": [list(pair) for pair in done.left_out[:1000]],
         "left_out_found": len(done.left_out),
-        "notes": list(done.folder.notes),
+        "notes": list(done.notes),
         "projections": [
             {"layer": one.layer, "method": one.method, "seed": one.seed, "parameters": one.parameters} for one in done.projections
         ],
@@ -276,7 +285,7 @@ def _json(values: dict[str, Any]) -> str:
 def summary(done: Embedded) -> list[str]:
     """The same for people, a line each."""
     labels = len({*done.rows.label} - {""})
-    lines = [f"{len(done.rows):,} photos ({done.folder.kind}), {labels or 'no'} labels", *(f"note: {note}" for note in done.folder.notes)]
+    lines = [f"{len(done.rows):,} photos ({done.folder.kind}), {labels or 'no'} labels", *(f"note: {note}" for note in done.notes)]
     if done.left_out:
         lines.append(f"left out: {len(done.left_out):,}")
         lines += [f"  {path}: {reason}" for path, reason in done.left_out[:10]]
@@ -289,8 +298,22 @@ def summary(done: Embedded) -> list[str]:
     if "not_compared" in done.found:
         lines.append(f"near-duplicates and label suspects: {done.found['not_compared']}")
     else:
-        lines.append(f"near-duplicates: {done.found['near_duplicates_found']}, label suspects: {done.found['label_suspects_found']}")
+        lines += findings_lines(done.found)
     return lines
+
+
+def findings_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many near-duplicates and label suspects there are, and the first few of each with their evidence."""
+    pairs, suspects = found["near_duplicates"], found["label_suspects"]
+    lines = [f"near-duplicates: {found['near_duplicates_found']:,}"]
+    for one in pairs[:SHOWN]:
+        how = "the same file" if one["same_file"] else f"{one['ratio']:.2f} of the usual distance to the nearest"
+        lines.append(f"  {one['one']} and {one['other']}: {how}")
+    lines += ["  …"] if len(pairs) > SHOWN else []
+    lines.append(f"label suspects: {found['label_suspects_found']:,}")
+    for one in suspects[:SHOWN]:
+        lines.append(f"  {one['id']}: label {one['label']}, but {one['share']:.0%} of its neighbours are {one['instead']}")
+    return lines + (["  …"] if len(suspects) > SHOWN else [])
 
 
 def figures(one: Projection) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,12 @@ class Page:
     model: LoadedModel
     seed: int = 0
     state: State | None = None
+
+
+def named_by_folder(cloud: Cloud) -> Cloud:
+    """The points called by their folder: what a page says does not depend on the name of its file."""
+    folders = [PurePath(str(cloud.made[key])).name for key in ("folder", "placed_folder") if cloud.made.get(key)]
+    return replace(cloud, name=" and ".join(name for name in folders if name) or "photos")
 
 
 def write_page(page: Page, out: Path, tell: Tell | None = None) -> Path | None:

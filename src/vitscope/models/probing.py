@@ -18,8 +18,8 @@ PROBES = 32
 Changed = dict[str, Tensor]
 
 
-def rows_columns_others(stage: Stage) -> tuple[Tensor, list[tuple[str, int]]]:
-    """For each row, column and other token: which tokens are changed, bool ``[p, n]``, and what it is."""
+def rows_columns_others(stage: Stage, most: int | None = None) -> tuple[Tensor, list[tuple[str, int]]]:
+    """For each row, column and other token (or ``most`` of them): which tokens are changed, bool ``[p, n]``, and what it is."""
     masks, names = [], []
     for axis, count in enumerate(stage.grid):
         for i in range(count):
@@ -28,18 +28,22 @@ def rows_columns_others(stage: Stage) -> tuple[Tensor, list[tuple[str, int]]]:
     for token in (stage.cells[:, 0] < 0).nonzero().flatten().tolist():
         masks.append(torch.arange(stage.n) == token)
         names.append(("token", token))
-    return torch.stack(masks), names
+    chosen = range(len(masks)) if most is None or most >= len(masks) else [i * len(masks) // most for i in range(most)]
+    return torch.stack([masks[i] for i in chosen]), [names[i] for i in chosen]
 
 
-def differences(tokens: Tensor, stage: Stage, run: Callable[[Tensor], Tensor]) -> tuple[Tensor, list[tuple[str, int]]]:
+def differences(
+    tokens: Tensor, stage: Stage, run: Callable[[Tensor], Tensor], most: int | None = None
+) -> tuple[Tensor, list[tuple[str, int]]]:
     """By how much each value changes with each row, column and other token: ``[p, *out]``, and what ``p`` is.
 
     Args:
         tokens: ``[1, n, c]`` as they were.
         stage: their grid.
         run: from ``[p, n, c]`` to ``[p, *out]``.
+        most: so many of them, evenly chosen, where fewer are enough.
     """
-    masks, names = rows_columns_others(stage)
+    masks, names = rows_columns_others(stage, most)
     other = tokens.flip(-1) * -1.5 + tokens.std() * torch.randn(tokens.shape[-1], generator=torch.Generator().manual_seed(0)).to(tokens)
     found = []
     for some in torch.split(masks.to(tokens.device), PROBES):

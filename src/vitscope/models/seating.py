@@ -111,6 +111,9 @@ def _check_once(at: Tensor, tokens: int, call: str) -> None:
         )
 
 
+#: Rows and columns that are changed to see what passes an attention by, where tokens stay where they are.
+FEW = 8
+
 #: A slot that cannot be given one token.
 SEVERAL = -2
 
@@ -302,13 +305,14 @@ def _past_attention(step: Step, stage: Stage, first: Heard) -> _Past:
         with _Given(step.module, len(probes), out.repeat(len(probes), *[1] * (out.dim() - 1))):
             return step.runs(probes)
 
-    difference, names = differences(step.tokens, stage, run)
+    most = FEW if step.gives.tokens(step.left).shape[1] == stage.n else None
+    difference, names = differences(step.tokens, stage, run, most)
     energy = difference.double().square().sum(dim=-1).cpu()
     changed = by_kind((difference > 1e-4 * difference.max()).any(dim=-1).cpu(), names)
     tokens = int(difference.shape[1])
     if tokens != stage.n or float(energy.sum()) == 0:
         return _Past(changed, tokens, 0.0)
-    masks, _ = rows_columns_others(stage)
+    masks, _ = rows_columns_others(stage, most)
     return _Past(changed, tokens, float((energy * ~masks).sum() / energy.sum()))
 
 
