@@ -21,7 +21,8 @@ from vitscope.metrics.constancy import CONSTANT_BELOW, relative_spread
 from vitscope.metrics.faithfulness import SHARES, Drops, compare, hide_hottest, hide_random
 from vitscope.metrics.likeness import rank_correlation
 from vitscope.metrics.row import Row
-from vitscope.trace import Inputs, Trace
+from vitscope.scoring import columns
+from vitscope.trace import Inputs, Needs, Trace
 
 #: From this rank correlation on, two maps are called much the same.
 MUCH_THE_SAME = 0.9
@@ -143,28 +144,29 @@ def _with_drops(trust: Trust, drops: Drops) -> Trust:
 
 def _aim(trace: Trace, one: TokenMap) -> Target | None:
     """What the map explains; the top prediction where it explains nothing in particular; None without class scores."""
-    if trace.logits is None:
-        return None
-    index, against = one.meta.get("target_index"), one.meta.get("target_against", ())
-    if index is None:
-        return trace.resolve(None)
-    return Target(_whole(index), _whole(against), one.target)
+    if one.aim is not None:
+        return one.aim
+    return trace.resolve(None) if trace.answers else None
 
 
-def _whole(value: object) -> tuple[int, ...]:
-    return tuple(int(i) for i in value) if isinstance(value, tuple) else (int(str(value)),)
-
-
-def _other_class(trace: Trace, aim: Target) -> Target:
-    """The likeliest class that the target is not; a pair is turned round."""
+def _other_class(trace: Trace, aim: Target) -> Target | None:
+    """The likeliest class (feature) that the target is not, at the same place; a pair is turned round; None where there is no other."""
     if aim.against:
-        names = tuple(f"{trace.labels[b]} rather than {trace.labels[a]}" for a, b in zip(aim.index, aim.against, strict=True))
-        return Target(aim.against, aim.index, names)
-    scores = trace.scores().clone()
+        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in zip(aim.index, aim.against, strict=True))
+        return Target(aim.against, aim.index, names, aim.at)
+    scores = columns(trace.with_needs(Needs(), aim).whole, aim).clone()
+    scores = scores[:, : trace.whole.columns or None]
+    if scores.shape[1] < 2:
+        return None
     for picture, index in enumerate(aim.index):
         scores[picture, index] = float("-inf")
     found = tuple(scores.argmax(dim=-1).tolist())
-    return Target(found, (), tuple(trace.labels[i] for i in found))
+    return Target(found, (), tuple(_named(trace, aim, i) for i in found), aim.at)
+
+
+def _named(trace: Trace, aim: Target, index: int) -> str:
+    """A class, or a feature."""
+    return trace.labels[index] if not aim.at or aim.placed else f"feature {index}"
 
 
 def _likeness(trace: Trace, one: TokenMap, patches: Sequence[NDArray[np.floating]], aim: Target | None) -> list[float | None]:
@@ -182,7 +184,10 @@ def _redrawn(
 ) -> list[float | None]:
     """Likeness with re-drawn weights, mean over redraws."""
     needs = find_method(one.method).needs
-    found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    try:
+        found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    except MethodError:  # quantised weights, or weights on disk: they cannot be re-drawn
+        return [None] * len(one)
     columns = [[value for value in column if value is not None] for column in zip(*found, strict=True)]
     return [float(np.mean(column)) if column else None for column in columns]
 
@@ -197,7 +202,7 @@ def _drops(
     hidden[:, layout.patches] = sets
     if layout.grid != trace.layout.grid:  # one stage's map: all patches that its token covers
         hidden = on_first_grid(trace, layout, hidden.astype(np.float32)) == 1.0
-    full = full_scores(trace, aim)[picture]
+    full = full_scores(trace.with_needs(Needs(), aim), aim)[picture]
     lost = full - scores_without(trace, aim, picture, hidden, batch=batch)
     return compare(lost[: len(SHARES)], lost[len(SHARES) :].reshape(draws, len(SHARES)))
 

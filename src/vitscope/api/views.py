@@ -70,7 +70,7 @@ def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[n
     return build_photo_view(
         trace.samples[picture],
         fed,
-        trace.top(5, picture) if trace.logits is not None else [],
+        trace.top(5, picture) if trace.answers else [],
         [one[picture] for one in maps],
         develop={i: rows[picture] for i, rows in developed.items()},
         explain=words_of(maps),
@@ -106,6 +106,8 @@ def _start_of(one: TokenMap) -> int:
 
 def _target_of(trace: Trace, one: TokenMap) -> Target | None:
     """The target a map was made for, among those this trace has run; by class numbers, as names may be shared."""
+    if one.aim is not None:
+        return one.aim if one.aim in trace.targets() else None
 
     def whole(value: object) -> tuple[object, ...]:
         return value if isinstance(value, tuple) else () if value is None else (value,)

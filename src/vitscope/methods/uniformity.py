@@ -20,8 +20,10 @@ def distance_from_uniform(trace: Trace) -> list[float]:
         ``max ½ Σ_j |A_ij − 1/m|`` over every call, every head and up to 32 evenly spaced rows; ``m`` = keys the mask allows.
 
     Units:
-        0 (uniform) to 1 (all on one token).
+        0 (uniform) to 1 (all on one token); 1 for a model without attention, whose maps are made of none.
     """
+    if not trace.calls:
+        return [1.0] * len(trace)
     far = torch.stack([_farthest(call).reshape(len(trace), -1).amax(dim=1) for call in trace.calls])
     return [float(x) for x in far.amax(dim=0)]
 
