@@ -1,4 +1,5 @@
 /* What there is to look at: plain JSON from Python. */
+import { checkClouds, type Cloud } from "./clouds";
 import { ViewError } from "./errors";
 
 export interface Frame {
@@ -93,6 +94,8 @@ export interface Catalogue {
   sources: Source[];
   models: { id: string; name: string }[];
   capabilities: Capabilities;
+  /** Many photos as points; the photo view stands below them. */
+  clouds?: Cloud[];
 }
 
 /** The same catalogue, or an error that says what is wrong with it. */
@@ -104,6 +107,7 @@ export function checkCatalogue(value: unknown): Catalogue {
     const count = source.tokens.patches.length;
     if (count !== rows * columns) throw new ViewError(`${source.photo}: ${count} patch tokens for a ${rows}×${columns} grid`);
   }
+  checkClouds(found.clouds ?? []);
   return found;
 }
 

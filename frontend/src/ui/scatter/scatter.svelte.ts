@@ -1,0 +1,200 @@
+/* The running scatter: its part of the state in, positions, colours and selection out. */
+import { flushSync, untrack } from "svelte";
+import {
+  cameraOf,
+  colourColumn,
+  differingPoints,
+  pointsOf,
+  UPRIGHT,
+  type Camera,
+  type Cloud,
+  type ColumnValues,
+  type Outline,
+  type PointsState,
+  type Positions,
+} from "../../core/clouds";
+import { isAbort, oneLine } from "../../core/errors";
+import { inksOf, shadesOf } from "../../points/colours";
+import { within } from "../../points/lasso";
+import { inOrder, orderOf, rowsMarked } from "../../points/order";
+import { planeOf, shortCamera } from "../../points/project";
+import type { Session } from "../session.svelte";
+import { CloudStore } from "./store";
+
+/** One map in drawing order. */
+export interface Shown {
+  map: number;
+  positions: Positions;
+  data: Uint16Array;
+}
+
+const NO_ROWS = new Uint32Array(0);
+
+export class Scatter {
+  note = $state.raw<{ text: string; error: boolean }>({ text: "", error: false });
+  working = $state(0);
+  /** The map to draw; null while it is on its way. */
+  shown = $state.raw<Shown | null>(null);
+  /** The map the lasso was drawn on. */
+  lassoed = $state.raw<Shown | null>(null);
+  values = $state.raw<{ name: string; values: ColumnValues } | null>(null);
+  /** Camera of a gesture that goes on; it goes into the state once that rests. */
+  moving = $state.raw<Camera | null>(null);
+  hovered = $state.raw<number | null>(null);
+  readonly store: CloudStore;
+  /** When the data of the map arrived, until it is first drawn. */
+  arrived: number | null = null;
+  private readonly placed = new Map<string, Shown>();
+
+  constructor(
+    readonly session: Session,
+    private readonly root: HTMLElement,
+  ) {
+    this.store = new CloudStore(session.host.clouds);
+  }
+
+  points = $derived.by((): PointsState => pointsOf(this.session.state.points));
+  cloud = $derived.by((): Cloud => this.session.catalogue!.clouds![this.points.cloud]!);
+  map = $derived.by(() => this.cloud.maps[this.points.map]!);
+  column = $derived.by(() => colourColumn(this.cloud, this.points));
+  camera = $derived.by((): Camera => this.moving ?? cameraOf(this.points, this.map.dims));
+  plane = $derived.by(() => planeOf(this.map.dims, this.camera.turn));
+  /** What colours the points now; "none" while the column's values are on their way. */
+  kind = $derived.by((): "category" | "number" | "none" => (this.column && this.values?.name === this.column.name ? this.column.kind : "none"));
+  private count = $derived.by(() => this.cloud.count);
+  order = $derived.by(() => orderOf(this.count));
+  private hidden = $derived.by(() => this.points.hidden);
+  private outline = $derived.by(() => this.points.lasso);
+  private lassoAt = $derived.by(() => JSON.stringify(this.points.lasso_at));
+
+  shades = $derived.by(() => {
+    const { column, values } = this;
+    return shadesOf(column, values && values.name === column?.name ? values.values : null, this.hidden, this.order);
+  });
+
+  /** 1 for each selected point, in drawing order; null where nothing is lassoed. */
+  selected = $derived.by((): Uint8Array | null => {
+    const { outline, lassoed } = this;
+    if (!outline || !lassoed) return null;
+    return within(outline, lassoed.data, planeOf(lassoed.positions.dims, this.lassoTurn()), this.shades.shade);
+  });
+
+  rows = $derived.by((): Uint32Array => (this.selected ? rowsMarked(this.selected, this.order) : NO_ROWS));
+  ink = $derived.by(() => inksOf(this.shades.shade, this.selected));
+
+  /** The turn and map of the lasso: its own, or the state's. */
+  private lassoTurn() {
+    const at = JSON.parse(this.lassoAt) as PointsState["lasso_at"];
+    return at?.turn ?? untrack(() => cameraOf(this.points, this.map.dims).turn);
+  }
+
+  /** The outline lies where it was drawn: on this map, seen from the same side. */
+  outlineHere = $derived.by((): Outline | null => {
+    const { lasso, lasso_at, map } = this.points;
+    if (!lasso || (lasso_at && lasso_at.map !== map)) return null;
+    return this.map.dims === 2 || !lasso_at || lasso_at.turn.join() === this.camera.turn.join() ? lasso : null;
+  });
+
+  /** Asks for what the state needs; called whenever that changes. */
+  follow(): void {
+    const { cloud, map, lasso, lasso_at } = this.points;
+    const column = this.column;
+    untrack(() => {
+      void this.place(cloud, map).then((shown) => shown && this.points.map === map && this.points.cloud === cloud && (this.shown = shown));
+      if (this.shown?.map !== map) this.shown = null;
+      const on = lasso_at?.map ?? map;
+      if (lasso) void this.place(cloud, on).then((shown) => shown && (this.lassoed = shown));
+      if (column && this.values?.name !== column.name) void this.take(cloud, column.name);
+    });
+  }
+
+  private async place(cloud: number, map: number): Promise<Shown | null> {
+    const key = `${cloud} ${map}`;
+    const known = this.placed.get(key);
+    if (known) return known;
+    const positions = await this.during(this.store.positions(cloud, map));
+    if (!positions) return null;
+    this.arrived ??= performance.now();
+    const made = this.placed.get(key) ?? { map, positions, data: inOrder(positions.data, positions.dims, this.order) };
+    this.placed.set(key, made);
+    return made;
+  }
+
+  private async take(cloud: number, name: string): Promise<void> {
+    const values = await this.during(this.store.column(cloud, name));
+    if (values && this.column?.name === name) this.values = { name, values };
+  }
+
+  /** Waits for something; an error goes into the status line. */
+  async during<T>(work: Promise<T>): Promise<T | null> {
+    this.working++;
+    try {
+      return await work;
+    } catch (error) {
+      if (!isAbort(error)) this.fail(error);
+      return null;
+    } finally {
+      this.working--;
+    }
+  }
+
+  fail(error: unknown): void {
+    this.note = { text: oneLine(error), error: true };
+  }
+
+  say(text: string): void {
+    this.note = { text, error: false };
+  }
+
+  change(patch: Partial<PointsState>): void {
+    if (this.note.error) this.say("");
+    this.session.change({ points: differingPoints({ ...this.points, ...patch }) });
+  }
+
+  /** The camera of a gesture becomes the state's. */
+  rest(): void {
+    if (!this.moving) return;
+    const camera = shortCamera(this.moving);
+    this.moving = null;
+    this.change({ camera });
+  }
+
+  home(): void {
+    this.moving = null;
+    this.change({ camera: null });
+  }
+
+  chooseMap(map: number): void {
+    this.moving = null;
+    this.hovered = null;
+    if (map >= 0 && map < this.cloud.maps.length) this.change({ map, camera: null });
+  }
+
+  chooseCloud(cloud: number): void {
+    this.moving = this.hovered = this.values = this.lassoed = null;
+    this.session.change({ points: differingPoints(pointsOf({ cloud })) });
+  }
+
+  select(outline: Outline | null): void {
+    if (!outline || outline.length < 3) return this.change({ lasso: null, lasso_at: null });
+    const turn = this.map.dims === 3 ? this.camera.turn : UPRIGHT;
+    this.change({ lasso: outline, lasso_at: { map: this.points.map, turn } });
+  }
+
+  toggle(codes: number[]): void {
+    const hidden = new Set(this.points.hidden);
+    const on = codes.every((code) => hidden.has(code));
+    for (const code of codes) if (on) hidden.delete(code);
+    else hidden.add(code);
+    this.change({ hidden: [...hidden].sort((a, b) => a - b) });
+  }
+
+  /** Tells how long something took, from the event that caused it. */
+  tell(kind: "first" | "draw" | "lasso" | "hover", began: number, more: object = {}): void {
+    flushSync();
+    const ms = performance.now() - began;
+    performance.clearMeasures("vitscope:points");
+    performance.measure("vitscope:points", { start: began, end: began + ms, detail: { kind } });
+    this.root.dispatchEvent(new CustomEvent("vitscope:points", { bubbles: true, composed: true, detail: { kind, ms, ...more } }));
+  }
+}
