@@ -17,10 +17,20 @@ export function positionsOf(block: Block, cloud: Cloud, map: number): Positions 
   const { dims, title } = cloud.maps[map]!;
   const data = arrayOf(whole(block), `map/${map}`, Uint16Array);
   if (data.length !== cloud.count * dims) throw new ViewError(`${title}: ${data.length} coordinates for ${cloud.count} points of ${dims} axes`);
-  const bounds = (block.meta.bounds ?? {}) as Record<string, { low: number[]; high: number[] } | undefined>;
-  const { low, high } = bounds[String(map)] ?? {};
+  const { low, high } = boundsOf(block.meta.bounds, map) ?? {};
   if (low?.length !== dims || high?.length !== dims) throw new ViewError(`${title}: bounds of ${low?.length ?? 0} axes, not ${dims}`);
   return { data, dims, low, high };
+}
+
+interface Bounds {
+  low: number[];
+  high: number[];
+}
+
+/** Of the one map that was asked for, or of each that a file carries. */
+function boundsOf(given: unknown, map: number): Bounds | undefined {
+  const bounds = (given ?? {}) as Partial<Bounds> & Record<number, Bounds | undefined>;
+  return bounds.low && bounds.high ? { low: bounds.low, high: bounds.high } : bounds[map];
 }
 
 /** Codes or numbers of a column, one a point. */

@@ -36,6 +36,8 @@ export interface Cloud {
   layers_note: string;
   pictures: Carried;
   attention: Carried;
+  /** Neighbours in the original space. */
+  nearest?: Carried;
   open: boolean;
   block?: number;
   left_out?: string;

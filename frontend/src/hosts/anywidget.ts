@@ -146,7 +146,7 @@ export function notebookHost(model: AnyModel<Traits>): Host {
 /** What needed the kernel is off, with the reason. */
 function goneLive(cloud: Cloud): Cloud {
   const off = (one: Cloud["pictures"]) => (one.how === "live" ? { how: "none" as const, why: GONE } : one);
-  return { ...cloud, open: false, pictures: off(cloud.pictures), attention: off(cloud.attention) };
+  return { ...cloud, open: false, pictures: off(cloud.pictures), attention: off(cloud.attention), nearest: { how: "none", why: GONE } };
 }
 
 class Silence extends Error {}

@@ -11,13 +11,13 @@ export interface Tally {
 
 /** How many of the rows have each category, most first. */
 export function tally(rows: Uint32Array, codes: Uint16Array, column: CloudColumn): Tally[] {
-  const all = new Map<number, number>();
-  for (const code of codes) all.set(code, (all.get(code) ?? 0) + 1);
-  const counts = new Map<number, number>();
-  for (const row of rows) counts.set(codes[row]!, (counts.get(codes[row]!) ?? 0) + 1);
-  return [...counts]
-    .map(([code, count]) => ({ code, name: code === NO_CATEGORY ? "none" : (column.categories?.[code] ?? String(code)), count, share: count / all.get(code)! }))
-    .sort((a, b) => b.count - a.count || a.code - b.code);
+  const all = new Uint32Array(NO_CATEGORY + 1);
+  const counts = new Uint32Array(NO_CATEGORY + 1);
+  for (let i = 0; i < codes.length; i++) all[codes[i]!]!++;
+  for (let i = 0; i < rows.length; i++) counts[codes[rows[i]!]!]!++;
+  const out: Tally[] = [];
+  counts.forEach((count, code) => count && out.push({ code, name: code === NO_CATEGORY ? "none" : (column.categories?.[code] ?? String(code)), count, share: count / all[code]! }));
+  return out.sort((a, b) => b.count - a.count || a.code - b.code);
 }
 
 const cell = (value: unknown): string => {

@@ -100,6 +100,14 @@ function flat(into: Target, points: Points, view: View, stamp: Stamp, palette: U
     }
     const at = y * width + x;
     const colour = palette[shade]!;
+    if (size === 2) {
+      // by far the commonest where there are very many points
+      pixels[at] = colour;
+      pixels[at + 1] = colour;
+      pixels[at + width] = colour;
+      pixels[at + width + 1] = colour;
+      continue;
+    }
     for (let k = 0; k < full.length; k++) pixels[at + full[k]!] = colour;
     for (let k = 0; k < edge.length; k++) pixels[at + edge[k]!] = over(colour, pixels[at + edge[k]!]!, cover[k]!);
   }

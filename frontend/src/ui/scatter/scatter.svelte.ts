@@ -98,20 +98,19 @@ export class Scatter {
   /** Asks for what the state needs; called whenever that changes. */
   follow(): void {
     const { cloud, map, lasso, lasso_at } = this.points;
-    const column = this.column;
-    untrack(() => {
-      void this.place(cloud, map).then((shown) => shown && this.points.map === map && this.points.cloud === cloud && (this.shown = shown));
-      if (this.shown?.map !== map) this.shown = null;
-      const on = lasso_at?.map ?? map;
-      if (lasso) void this.place(cloud, on).then((shown) => shown && (this.lassoed = shown));
-      if (column && this.values?.name !== column.name) void this.take(cloud, column.name);
-    });
+    const on = lasso_at?.map ?? map;
+    this.shown = this.known(cloud, map);
+    if (!this.shown) void this.place(cloud, map).then((shown) => this.points.map === map && this.points.cloud === cloud && (this.shown = shown));
+    this.lassoed = lasso ? this.known(cloud, on) : null;
+    if (lasso && !this.lassoed) void this.place(cloud, on).then((shown) => (this.points.lasso_at?.map ?? this.points.map) === on && (this.lassoed = shown));
+    const { column } = this;
+    if (column && this.values?.name !== column.name) void this.take(cloud, column.name);
   }
+
+  private known = (cloud: number, map: number): Shown | null => this.placed.get(`${cloud} ${map}`) ?? null;
 
   private async place(cloud: number, map: number): Promise<Shown | null> {
     const key = `${cloud} ${map}`;
-    const known = this.placed.get(key);
-    if (known) return known;
     const positions = await this.during(this.store.positions(cloud, map));
     if (!positions) return null;
     this.arrived ??= performance.now();
@@ -127,7 +126,7 @@ export class Scatter {
 
   /** Waits for something; an error goes into the status line. */
   async during<T>(work: Promise<T>): Promise<T | null> {
-    this.working++;
+    untrack(() => this.working++); // also called from effects, which must not depend on it
     try {
       return await work;
     } catch (error) {
@@ -179,6 +178,7 @@ export class Scatter {
     if (!outline || outline.length < 3) return this.change({ lasso: null, lasso_at: null });
     const turn = this.map.dims === 3 ? this.camera.turn : UPRIGHT;
     this.change({ lasso: outline, lasso_at: { map: this.points.map, turn } });
+    this.follow(); // its map is at hand: selected now, not a moment later
   }
 
   toggle(codes: number[]): void {
