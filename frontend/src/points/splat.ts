@@ -132,12 +132,17 @@ function deep(into: Target, points: Points, view: View, stamp: Stamp, palette: U
     const y = Math.floor(ya * p + yb * q + yc * r + yd - half);
     if (x <= -size || y <= -size || x >= width || y >= height) continue;
     const z = za * p + zb * q + zc * r + zd;
-    const colour = palette[fogOf(z) * 512 + shade]!;
+    const fog = ((DEEP - z) * STEPS) | 0; // fogOf, without its calls
+    const colour = palette[(fog < 0 ? 0 : fog >= FOGS ? FOGS - 1 : fog) * 512 + shade]!;
     if (x < 0 || y < 0 || x > lastX || y > lastY) {
       cut(into, stamp, x, y, colour, z);
       continue;
     }
     const at = y * width + x;
+    if (size === 2) {
+      square(pixels, depth, at, width, z, colour);
+      continue;
+    }
     for (let k = 0; k < full.length; k++) {
       const to = at + full[k]!;
       if (z >= depth[to]!) {
@@ -152,8 +157,29 @@ function deep(into: Target, points: Points, view: View, stamp: Stamp, palette: U
   }
 }
 
+/** Two by two pixels, each where it is nearest. */
+function square(pixels: Uint32Array, depth: Float32Array, at: number, width: number, z: number, colour: number): void {
+  if (z >= depth[at]!) {
+    depth[at] = z;
+    pixels[at] = colour;
+  }
+  if (z >= depth[at + 1]!) {
+    depth[at + 1] = z;
+    pixels[at + 1] = colour;
+  }
+  if (z >= depth[at + width]!) {
+    depth[at + width] = z;
+    pixels[at + width] = colour;
+  }
+  if (z >= depth[at + width + 1]!) {
+    depth[at + width + 1] = z;
+    pixels[at + width + 1] = colour;
+  }
+}
+
+const STEPS = FOGS / (2 * DEEP);
 /** How far a depth has sunk into the ground, 0..FOGS−1. */
-export const fogOf = (z: number): number => Math.min(Math.max(Math.floor(((DEEP - z) / (2 * DEEP)) * FOGS), 0), FOGS - 1);
+export const fogOf = (z: number): number => Math.min(Math.max(((DEEP - z) * STEPS) | 0, 0), FOGS - 1);
 
 /** A disc that the border cuts. */
 function cut(into: Target, stamp: Stamp, x: number, y: number, colour: number, z: number | null): void {

@@ -33,7 +33,7 @@ function drawingOf(job: Job, picture: HTMLCanvasElement, embedded: boolean): Dra
   const shown = shades.shown === ink.length ? `${number(ink.length)} points` : `${number(shades.shown)} of ${number(ink.length)} points shown`;
   return {
     title: `${cloud.title}: ${map.title}`,
-    lines: [`${shown}${scatter.selected ? `, ${number(scatter.rows.length)} selected` : ""}${scatter.column ? `; coloured by ${scatter.column.name}` : ""}`, ...[cloud.layers_note, cloud.left_out ?? ""].filter((line) => line !== "")],
+    lines: [`${shown}${scatter.rows ? `, ${number(scatter.rows.length)} selected` : ""}${scatter.column ? `; coloured by ${scatter.column.name}` : ""}`, ...[cloud.layers_note, cloud.left_out ?? ""].filter((line) => line !== "")],
     notes: [...map.quality, ...(embedded ? [`more than ${number(MOST_DISCS)} points: they are one picture`] : [])],
     legend: legendOf(scatter),
     positions: job.shown.positions,

@@ -28,7 +28,8 @@ export interface Shown {
   data: Uint16Array;
 }
 
-const NO_ROWS = new Uint32Array(0);
+/** Points that are enough for the browser to compile the loops over all of them. */
+const ENOUGH = 60_000;
 
 export class Scatter {
   note = $state.raw<{ text: string; error: boolean }>({ text: "", error: false });
@@ -79,7 +80,9 @@ export class Scatter {
     return within(outline, lassoed.data, planeOf(lassoed.positions.dims, this.lassoTurn()), this.shades.shade);
   });
 
-  rows = $derived.by((): Uint32Array => (this.selected ? rowsMarked(this.selected, this.order) : NO_ROWS));
+  /** Rows of the selection, ascending; listed once the selection is painted, see `list`. */
+  rows = $state.raw<Uint32Array | null>(null);
+  private listing: ReturnType<typeof setTimeout> | undefined;
   ink = $derived.by(() => inksOf(this.shades.shade, this.selected));
 
   /** The turn and map of the lasso: its own, or the state's. */
@@ -181,6 +184,27 @@ export class Scatter {
     this.follow(); // its map is at hand: selected now, not a moment later
   }
 
+  /** Lists what is selected, in a task of its own: the picture comes first, then the panel with the rows. */
+  list(began: number | null = null): void {
+    const { selected } = this;
+    clearTimeout(this.listing);
+    if (!selected) this.rows = null;
+    else
+      this.listing = setTimeout(() => {
+        this.rows = rowsMarked(selected, this.order);
+        if (began !== null) this.tell("listed", began, { count: this.rows.length });
+      });
+  }
+
+  /** Runs the loops of a selection over a few points, while nobody waits: the first real one is then as fast as the others. */
+  warm(): void {
+    if (!this.shown) return;
+    const { data, positions } = this.shown;
+    const shade = this.shades.shade.subarray(0, ENOUGH);
+    const square: Outline = [[0.2, 0.2], [0.8, 0.2], [0.75, 0.8], [0.2, 0.7]];
+    for (let lap = 0; lap < 3; lap++) inksOf(shade, within(square, data.subarray(0, shade.length * positions.dims), this.plane, shade));
+  }
+
   toggle(codes: number[]): void {
     const hidden = new Set(this.points.hidden);
     const on = codes.every((code) => hidden.has(code));
@@ -189,9 +213,9 @@ export class Scatter {
     this.change({ hidden: [...hidden].sort((a, b) => a - b) });
   }
 
-  /** Tells how long something took, from the event that caused it. */
-  tell(kind: "first" | "draw" | "lasso" | "hover", began: number, more: object = {}): void {
-    flushSync();
+  /** Tells how long something took, from the event that caused it until it stood on the page. */
+  tell(kind: "first" | "draw" | "lasso" | "listed" | "hover", began: number, more: object = {}): void {
+    if (kind === "hover" || kind === "listed") flushSync();
     const ms = performance.now() - began;
     performance.clearMeasures("vitscope:points");
     performance.measure("vitscope:points", { start: began, end: began + ms, detail: { kind } });
