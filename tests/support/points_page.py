@@ -98,6 +98,7 @@ class Points:
             "layers_note": "a synthetic model; every point is a drawing",
             "pictures": ways,
             "attention": {**ways, "why": "Head mean of the last block."},
+            "nearest": {"how": "live", "why": "exact"} if live else {"how": "none", "why": "this file does not carry the vectors"},
             "open": live,
         }
 

@@ -2,8 +2,8 @@
 import { LEAST_ZOOM, MOST_ZOOM, type Camera, type Quaternion } from "../core/clouds";
 
 export const FULL = 65535;
-/** Share of the shorter side that the whole map takes at zoom 1. */
-const FIT = 0.92;
+/** Share of the shorter side that the whole map takes at zoom 1; a cube turned to any side stays in sight. */
+const FIT = { 2: 0.92, 3: 0.62 };
 /** Half the diagonal of the cube: the largest |depth|. */
 export const DEEP = Math.sqrt(3) / 2;
 
@@ -50,7 +50,7 @@ export function planeOf(dims: 2 | 3, turn: Quaternion): Plane {
 
 /** Pixels of a plane seen by a camera. */
 export function viewOf(plane: Plane, camera: Camera, width: number, height: number): View {
-  const scale = FIT * Math.min(width, height) * camera.zoom;
+  const scale = FIT[plane.dims] * Math.min(width, height) * camera.zoom;
   const [x0, y0] = [width / 2 - camera.x * scale, height / 2 + camera.y * scale];
   const form = (of: Form, sign: number, from: number): Form => [sign * scale * of[0], sign * scale * of[1], sign * scale * of[2], sign * scale * of[3] + from];
   return { plane, x: form(plane.u, 1, x0), y: form(plane.v, -1, y0), width, height, scale };
