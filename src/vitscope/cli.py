@@ -24,6 +24,7 @@ Photos = Annotated[list[Path], typer.Argument(help="One photo or several.", meta
 Ref = Annotated[
     str, typer.Option("--model", help="builtin:, hf:, timm:, torchvision:, open_clip: and a name, or a local folder.", metavar="REF")
 ]
+OwnRef = Annotated[str | None, typer.Option("--model", help="As for explain (default: the one the file names).", metavar="REF")]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")
 ]
@@ -146,16 +147,27 @@ def inspect(
 
 @app.command()
 def serve(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Photos to start with.", metavar="[PHOTO]...", show_default=False)] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos to start with, or files of embed (.parquet).", metavar="[PHOTO|POINTS]...", show_default=False),
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="As for explain; give it several times to compare (default: builtin:photos).", metavar="REF"),
+        typer.Option(
+            "--model",
+            help="As for explain; give it several times to compare (default: the one a .parquet names, else builtin:photos).",
+            metavar="REF",
+        ),
     ] = None,
     weights: Weights = None,
     labels: Labels = None,
     input_size: InputSize = None,
     root: Annotated[
         list[Path] | None, typer.Option("--root", help="A folder whose photos may be opened from the page.", metavar="DIR")
+    ] = None,
+    photos_in: Annotated[
+        Path | None,
+        typer.Option("--photos", help="Where a .parquet's photos are now (default: the folder it names).", metavar="DIR|ZIP|NPZ"),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; this machine only unless you say otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0: any free one.", min=0, max=65535)] = 0,
@@ -188,7 +200,9 @@ def serve(
         "open_browser": open_browser,
         "quiet": quiet,
     }
-    run(Serving(tuple(photos or ()), tuple(model or ("builtin:photos",)), given, settings, threads))
+    clouds = tuple(path for path in photos or () if path.suffix.lower() == ".parquet")
+    shown = tuple(path for path in photos or () if path not in clouds)
+    run(Serving(shown, tuple(model or ()), given, settings, threads, clouds, photos_in))
 
 
 @app.command()
@@ -226,7 +240,10 @@ def patches(
 @app.command()
 def embed(
     folder: Annotated[Path, typer.Argument(help="Folder, .zip, or .npz of JPEG files.", metavar="FOLDER", show_default=False)],
-    model: Ref = "builtin:photos",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="As for explain (default: builtin:photos; with --into the one that made the file).", metavar="REF"),
+    ] = None,
     weights: Weights = None,
     labels: Labels = None,
     input_size: InputSize = None,
@@ -244,7 +261,11 @@ def embed(
     labels_file: Annotated[
         Path | None, typer.Option("--labels-file", help="Table of labels: CSV, TSV, JSON lines or Parquet.", metavar="FILE")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture and the vectors are put beside it.")] = None,
+    state: Annotated[str, typer.Option("--state", help="What the page shows first: a state as JSON or a file.", metavar="JSON|FILE")] = "",
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Place these photos into the maps of a .parquet of embed.", metavar="FILE")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.parquet; a picture, a page and the vectors are put beside it.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -256,8 +277,63 @@ def embed(
     from vitscope.api.embed import Job, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    if into is not None:
+        from vitscope.api.placing import Placing
+        from vitscope.api.placing import run as run_placing
+
+        fixed = {"--layer": layer, "--method": method, "--dim": dim != 2, "--vectors": vectors != "pooled"}
+        chosen = [name for name, value in {**fixed, "--vectors-dtype": keep != "float32"}.items() if value]
+        if chosen:
+            raise ArgumentError(f"{' and '.join(chosen)} with --into", expected="neither: the file says it")
+        run_placing(Placing(folder, into, model, given, limit, labels_file, out, threads, quiet, state))
+        return
     methods = tuple(method or ("pca",))
-    run(Job(folder, model, given, tuple(layer or ()), methods, dim, vectors, keep, limit, labels_file, out, threads, quiet))
+    run(
+        Job(
+            folder,
+            model or "builtin:photos",
+            given,
+            tuple(layer or ()),
+            methods,
+            dim,
+            vectors,
+            keep,
+            limit,
+            labels_file,
+            out,
+            threads,
+            quiet,
+            state,
+        )
+    )
+
+
+@app.command()
+def nearest(
+    points: Annotated[Path, typer.Argument(help="A .parquet of embed, its vectors beside it.", metavar="POINTS", show_default=False)],
+    photo: Annotated[str, typer.Argument(help="An id or a path in it, or any other photo.", metavar="PHOTO", show_default=False)],
+    k: Annotated[int, typer.Option("--k", help="So many.", min=1)] = 10,
+    layer: Annotated[int | None, typer.Option("--layer", help="Block; -1 is the last that is kept (default: the last map's).")] = None,
+    patch: Annotated[
+        str | None, typer.Option("--patch", help="A patch of the photo, where vectors are those of tokens.", metavar="ROW,COLUMN")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on standard output.")] = False,
+    model: OwnRef = None,
+    weights: Weights = None,
+    labels: Labels = None,
+    input_size: InputSize = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The photos, or patches, nearest to one in the model's own space."""
+    from vitscope.api.nearest_job import NearestJob, run
+
+    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    run(NearestJob(points, photo, k, layer, patch, model, given, as_json, threads, quiet))
 
 
 @app.callback(invoke_without_command=True)

@@ -165,3 +165,4 @@ def served(compute, **settings):
             assert not thread.is_alive()
             assert site.passes.close(5)
             assert site.rows.close(5)
+            assert site.disk.close(5)

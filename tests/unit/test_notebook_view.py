@@ -5,6 +5,7 @@ import pytest
 from skimage import data
 
 import vitscope as vs
+from support.clouds import embedded, folder_of_photos
 from vitscope.api.notebook import SAVED_BYTES
 from vitscope.views.coding import decode
 from vitscope.views.view import unpack
@@ -84,3 +85,57 @@ def test_no_trace_and_a_state_that_cannot_be_are_refused(trace):
         vs.view()
     with pytest.raises(vs.VitscopeError, match="state: head"):
         vs.view(trace, state={"head": "best"})
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    root = tmp_path_factory.mktemp("cloud")
+    return embedded(folder_of_photos(root / "in"), root / "points.parquet")
+
+
+def test_a_file_of_points_answers_in_the_notebook(file, model, trace):
+    widget = vs.view(trace, file, models=[model], state={"points": {"colour": "label"}})
+    (cloud,) = widget.catalogue["clouds"]
+    assert cloud["count"] == 27
+    assert cloud["block"] == 1
+    saved, asked = unpack(widget.blocks[1]), answer(widget, "points", cloud=0, map=0)
+    np.testing.assert_array_equal(saved.arrays["map/0"], asked.arrays["map/0"])
+    assert saved.meta["bounds"] == [asked.meta["bounds"]]
+    assert answer(widget, "table", rows="3").meta["rows"][0]["id"] == "frog/3"
+    opened = answer(widget, "open", row=3)
+    assert opened.meta["source"] == 1
+    assert [source["photo"] for source in widget.catalogue["sources"]] == ["array", "3.png"]
+    widget.close()
+
+
+def test_attention_comes_photo_by_photo_and_the_last_says_so(file, model):
+    widget = vs.view(str(file), models=[model])
+    sent = []
+    widget._messages._send = lambda message, buffers: sent.append((message, unpack(buffers[0])))
+    widget._messages.take({"id": "a", "op": "attentions", "args": {"rows": [3, 4]}})
+    assert [(message["part"], message["last"]) for message, _ in sent] == [(0, False), (1, True)]
+    assert [block.meta["rows"] for _, block in sent] == [[3], [4]]
+    widget.close()
+
+
+def test_points_without_their_model_say_what_is_missing(file, tmp_path):
+    widget = vs.view(file)
+    (cloud,) = widget.catalogue["clouds"]
+    assert (cloud["open"], cloud["attention"]["how"], cloud["pictures"]["how"]) == (False, "none", "live")
+    assert cloud["attention"]["why"] == "its model, builtin:photos, is not loaded here"
+    with pytest.raises(vs.VitscopeError, match="no such file"):
+        vs.view(tmp_path / "none.parquet")
+    with pytest.raises(vs.VitscopeError, match="no trace"):
+        vs.view()
+    widget.close()
+
+
+def test_too_many_points_are_not_saved(file, monkeypatch):
+    from vitscope.api import notebook
+
+    monkeypatch.setattr(notebook, "SAVED_POINTS", 10)
+    widget = vs.view(file)
+    assert widget.blocks == []
+    assert "block" not in widget.catalogue["clouds"][0]
+    widget.close()

@@ -27,6 +27,16 @@ OTHER = State(
     links={"by": "above", "above": 0.05},
     compare={"target": "Löwe"},
     theme="dark",
+    points={
+        "cloud": 1,
+        "map": 2,
+        "colour": "predicted",
+        "camera": {"x": 0.25, "y": -0.5, "zoom": 3.5, "turn": [0.5, 0.5, 0.5, 0.5]},
+        "lasso": [[0.1, 0.1], [0.9, 0.1], [0.5, 0.8]],
+        "focus": 17,
+        "size": 2.5,
+        "hidden": [0, 3],
+    },
 )
 
 
@@ -98,3 +108,33 @@ def test_texts_that_are_none():
         from_address("#s=%%%")
     with pytest.raises(ArgumentError, match="state: a state of type str"):
         from_json(json.dumps("cls"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"points": [1]}, "state: points [1]; expected null or an object"),
+        ({"points": {"clouds": 0}}, "expected only cloud, map, colour, camera, lasso, focus, size, hidden, not clouds"),
+        ({"points": {"map": -1}}, "expected map: a whole number from 0 on"),
+        ({"points": {"colour": ""}}, "expected colour: the name of a column"),
+        ({"points": {"camera": {"zoom": 0}}}, "expected camera: zoom: a number from 0.001 to 1e+06"),
+        ({"points": {"camera": {"x": float("nan")}}}, "expected camera: x: a number"),
+        ({"points": {"camera": {"roll": 1}}}, "expected camera: only x, y, zoom, turn, not roll"),
+        ({"points": {"camera": {"turn": [1, 1, 0, 0]}}}, "expected camera: turn: four numbers, a quaternion of length 1"),
+        ({"points": {"lasso": [[0, 0], [1, 1]]}}, "expected lasso: null, or 3 to 20,000 corners [x, y]"),
+        ({"points": {"lasso": [[0, 0], [1, 1], [2]]}}, "expected lasso: null, or 3"),
+        ({"points": {"focus": 1.5}}, "expected focus: a whole number from 0 on"),
+        ({"points": {"size": 0}}, "expected size: a number from 0.1 to 50"),
+        ({"points": {"hidden": [1, 1]}}, "expected hidden: codes of categories, each once"),
+    ],
+)
+def test_what_is_wrong_with_the_points_is_named(facts, words):
+    with pytest.raises(ArgumentError) as refused:
+        from_dict(facts)
+    assert str(refused.value).startswith("state: points ")
+    assert words.removeprefix("state: ") in str(refused.value)
+
+
+def test_a_part_of_the_points_is_enough():
+    assert from_dict({"points": {"colour": "label"}}).points == {"colour": "label"}
+    assert from_dict({"points": None}) == State()

@@ -38,6 +38,15 @@ def text(name: str, value: Any) -> str:
     return str(value).strip()
 
 
+def numbers(name: str, value: Any) -> tuple[int, ...]:
+    """Whole numbers from 0 on: a list, or "1,5,9"; each once, in the order given."""
+    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    found = tuple(whole(name, part) for part in parts if str(part).strip())
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise ArgumentError(f"{name} {str(value)[:80]!r}", expected="whole numbers from 0 on, each once, as 1,5,9", where="request")
+    return found
+
+
 #: How each argument of any request is read.
 KNOWN: dict[str, Read] = {
     "source": whole,
@@ -61,6 +70,9 @@ KNOWN: dict[str, Read] = {
     "model": text,
 }
 
+#: Those of requests about clouds of points alone.
+OF_CLOUDS: dict[str, Read] = {"cloud": whole, "map": whole, "row": whole, "rows": numbers}
+
 
 def read(args: Mapping[str, Any], allowed: Collection[str], op: str) -> dict[str, Any]:
     """The arguments that say something: null and empty ones are left out.
@@ -71,4 +83,5 @@ def read(args: Mapping[str, Any], allowed: Collection[str], op: str) -> dict[str
     unknown = sorted(set(map(str, args)) - set(allowed))
     if unknown:
         raise ArgumentError(f"argument {', '.join(unknown)}", expected=f"among {', '.join(allowed)}", where=op, todo="leave it out")
-    return {name: KNOWN[name](name, value) for name, value in args.items() if value is not None and value != ""}
+    readers = {**KNOWN, **OF_CLOUDS}
+    return {name: readers[name](name, value) for name, value in args.items() if value is not None and value != ""}

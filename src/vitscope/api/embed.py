@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,16 +15,21 @@ import numpy as np
 
 from vitscope.api.embedding import embed_photos, layer_numbers, plan
 from vitscope.api.progress import progress
-from vitscope.api.projecting import Layer, findings, layer_curve, model_accuracy, project
+from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, project
+from vitscope.api.write import written_state
 from vitscope.core.files import write_atomically
 from vitscope.core.projection import Projection
 from vitscope.errors import ArgumentError
 from vitscope.projection.maps import check_method
 from vitscope.projection.store import Rows, Store, arrow, held
+from vitscope.projection.table import read_cloud
 
 if TYPE_CHECKING:
     from vitscope.inputs.folders import Folder
     from vitscope.models.loaded import LoadedModel
+
+#: Findings of each kind that are printed.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Job:
         limit: so many photos, evenly spread over the folder.
         labels_file: a table of labels.
         out: the Parquet file; the store of vectors lies beside it.
+        state: what the page shows first, as JSON text or the name of a file with it; "" for none.
     """
 
     folder: Path
@@ -57,6 +63,7 @@ class Job:
     out: Path | None = None
     threads: int | None = None
     quiet: bool = False
+    state: str = ""
 
     @property
     def seed(self) -> int:
@@ -72,6 +79,7 @@ class Embedded:
         curve: class separation by layer.
         accuracy: the model's own on the labelled photos, and on how many; None where labels are not its names.
         found: near-duplicates and label suspects.
+        label_names: labels that are the model's names, as it writes them.
     """
 
     store: Store
@@ -81,6 +89,7 @@ class Embedded:
     curve: list[dict[str, Any]]
     accuracy: tuple[float | None, int]
     found: dict[str, Any]
+    label_names: dict[str, str]
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -102,7 +111,7 @@ def run(job: Job) -> list[Path]:
         model = load_model(job.model, job.given, job.threads, tell)
         done = embed(model, folder, out.with_suffix(".vectors"), job, tell)
         tell("writing")
-        written = write(done, out)
+        written = write(done, out, model, job, tell)
     if not job.quiet:
         sys.stdout.write("\n".join([*summary(done), *map(str, written)]) + "\n")
     return written
@@ -138,7 +147,8 @@ def embed(model: LoadedModel, folder: Folder, where: Path, job: Job, tell: Any =
         if tell is not None:
             tell("near-duplicates and label suspects")
         found = findings(layer)
-    return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, model.labels), found)
+    known = label_names(rows, model.labels)
+    return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, known), found, known)
 
 
 def _layers(written: Sequence[str]) -> list[int] | None:
@@ -159,6 +169,8 @@ def _check(job: Job, out: Path) -> None:
     """Refuse what cannot be done before any work."""
     from vitscope.api.output import check_folder
 
+    if job.state:
+        written_state(job.state)
     for method in job.methods:
         check_method(method, job.dim)
     repeated = [method for method in job.methods if job.methods.count(method) > 1]
@@ -175,19 +187,24 @@ def _check(job: Job, out: Path) -> None:
         raise MissingExtra("openTSNE or umap-learn", "projection", purpose="t-SNE and UMAP")
 
 
-def write(done: Embedded, out: Path) -> list[Path]:
-    """The Parquet file, and beside it a picture of the points where matplotlib is there."""
-    write_atomically(out, parquet(done))
-    if find_spec("matplotlib") is None:
-        return [out]
-    from vitscope.figures.scatter import write_scatter
+def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) -> list[Path]:
+    """The Parquet file, and beside it a picture of the points where matplotlib is there, and a page where the front end was built."""
+    from vitscope.api.points_page import Page, named_by_folder, write_page
 
-    return [
-        out,
-        write_scatter(
-            done.projections, done.rows.label, done.rows.predicted, out.with_suffix(".png"), curve=done.curve, accuracy=done.accuracy[0]
-        ),
-    ]
+    data = parquet(done)
+    written = [write_atomically(out, data)]
+    if find_spec("matplotlib") is not None:
+        from vitscope.figures.scatter import write_scatter
+
+        png = out.with_suffix(".png")
+        written.append(
+            write_scatter(done.projections, done.rows.label, done.rows.predicted, png, curve=done.curve, accuracy=done.accuracy[0])
+        )
+    cloud = named_by_folder(read_cloud(data))
+    confidence = np.repeat(np.array(done.rows.confidence, dtype=np.float32), len(cloud) // len(done.rows))
+    state = written_state(job.state) if job.state else None
+    page = write_page(Page(cloud, confidence, model, job.seed, state), out.with_suffix(".html"), tell)
+    return [*written, page] if page else written
 
 
 def parquet(done: Embedded) -> bytes:
@@ -245,6 +262,7 @@ def provenance_of(done: Embedded) -> dict[str, Any]:
         "folder": done.folder.root,
         "understood_as": done.folder.kind,
         "photos": len(done.rows),
+        "label_names": done.label_names,
         "left_out": [list(pair) for pair in done.left_out[:1000]],
         "left_out_found": len(done.left_out),
         "notes": list(done.folder.notes),
@@ -274,8 +292,22 @@ def summary(done: Embedded) -> list[str]:
     if "not_compared" in done.found:
         lines.append(f"near-duplicates and label suspects: {done.found['not_compared']}")
     else:
-        lines.append(f"near-duplicates: {done.found['near_duplicates_found']}, label suspects: {done.found['label_suspects_found']}")
+        lines += findings_lines(done.found)
     return lines
+
+
+def findings_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many near-duplicates and label suspects there are, and the first few of each with their evidence."""
+    pairs, suspects = found["near_duplicates"], found["label_suspects"]
+    lines = [f"near-duplicates: {found['near_duplicates_found']:,}"]
+    for one in pairs[:SHOWN]:
+        how = "the same file" if one["same_file"] else f"{one['ratio']:.2f} of the usual distance to the nearest"
+        lines.append(f"  {one['one']} and {one['other']}: {how}")
+    lines += ["  …"] if len(pairs) > SHOWN else []
+    lines.append(f"label suspects: {found['label_suspects_found']:,}")
+    for one in suspects[:SHOWN]:
+        lines.append(f"  {one['id']}: label {one['label']}, but {one['share']:.0%} of its neighbours are {one['instead']}")
+    return lines + (["  …"] if len(suspects) > SHOWN else [])
 
 
 def figures(one: Projection) -> str:

@@ -138,19 +138,24 @@ class Explorer:
                 raise ArgumentError(held, expected=f"{PHOTO_BYTES:,} together", where="upload", todo="start anew to look at more photos")
             self._taken += len(raw)
         try:
-            return self._add(raw, name, model)
+            return self.add_sample(lambda: _read(raw, name, self.pixels), name, model)
         except BaseException:
             with self._lock:
                 self._taken -= len(raw)
             raise
 
-    def _add(self, raw: bytes, name: str, model: str) -> int:
+    def open(self, cloud: int, row: int) -> int:
+        """There are no points here; see :class:`vitscope.api.cloud.CloudExplorer`."""
+        raise ArgumentError(f"row {row} of cloud {cloud}", expected="photos: there are no points here", where="request")
+
+    def add_sample(self, again: Callable[[], Sample], name: str, model: str) -> int:
+        """Take in one photo that can be read again whenever its trace had to make room, and run it through a model; returns its number."""
         loaded = self.models[model]
 
         def make() -> Trace:
-            return loaded.trace(_read(raw, name, self.pixels))
+            return loaded.trace(again())
 
-        with self._pass_of(loaded.ref):
+        with self.passing(loaded.ref):
             trace = make()
         if trace.nbytes > self.cache.limit:
             raise WorkError(
@@ -244,7 +249,7 @@ class Explorer:
     def _whole(self, key: tuple[Any, ...], number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map in one piece; one pass of a model at a time."""
         if method.class_specific:
-            with self._pass_of(self._sources[number].model):
+            with self.passing(self._sources[number].model):
                 return self._kept(key, lambda: self._run(number, method, aim, chosen, stop))
         return self._kept(key, lambda: self._map_block(number, method.run(self._trace(number), **chosen)))
 
@@ -323,7 +328,7 @@ class Explorer:
         """The trace of a source; an added photo whose trace had to make room is run again."""
         found = self._held(number)
         if found is None:
-            with self._pass_of(self._source(number).model):
+            with self.passing(self._source(number).model):
                 found = self._held(number) or self._made(number)
         return found
 
@@ -340,7 +345,8 @@ class Explorer:
         self.cache.put(("trace", number), trace, trace.nbytes)
         return trace
 
-    def _pass_of(self, model: str) -> Lock:
+    def passing(self, model: str) -> Lock:
+        """Held while a model runs: one pass of each at a time."""
         with self._lock:
             return self._passes.setdefault(model, Lock())
 

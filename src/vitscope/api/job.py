@@ -87,7 +87,7 @@ def _state(job: Job, out: Path) -> State | None:
     Raises:
         ArgumentError: not a state, one for an output that shows none, or settings beside it that it has itself.
     """
-    from vitscope.api.write import state_of
+    from vitscope.api.write import written_state
 
     if not job.state:
         if kind_of(out) == ".svg":
@@ -101,13 +101,7 @@ def _state(job: Job, out: Path) -> State | None:
             f"--{name}" for name in [*(["method"] if job.methods else []), *chosen, *(["check"] if job.options.check else [])]
         )
         raise ArgumentError(f"--state with {names}", expected="the state alone: it says all of that", todo="leave them out")
-    text = job.state.strip()
-    if not text.startswith("{"):
-        path = Path(text)
-        if not path.is_file():
-            raise ArgumentError(f"--state {text!r}", expected='JSON text such as {"query": "3,4"}, or a file with it')
-        text = path.read_text(encoding="utf-8", errors="replace")
-    return state_of(text)
+    return written_state(job.state)
 
 
 def _draw_state(batches: Iterable[list[Sample]], model: LoadedModel, state: State, out: Path, tell: Tell, *, quiet: bool) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -228,16 +228,26 @@ def layer_curve(store: Store, rows: Rows, *, seed: int = 0, tell: Tell | None = 
     return curve
 
 
-def model_accuracy(rows: Rows, names: Sequence[str]) -> tuple[float | None, int]:
-    """Share of the labelled photos that the model names rightly, and their number; only photos whose label is one of the model's names."""
-    known: dict[str, int] = {}
-    for label in {*rows.label} - {""}:
+def label_names(rows: Rows, names: Sequence[str]) -> dict[str, str]:
+    """The labels that are names of the model, each as the model writes it."""
+    known: dict[str, str] = {}
+    for label in sorted({*rows.label} - {""}):
         try:
-            known[label] = find_label(label, names)
+            known[label] = names[find_label(label, names)]
         except ArgumentError:
             continue
+    return known
+
+
+def model_accuracy(rows: Rows, known: Mapping[str, str]) -> tuple[float | None, int]:
+    """Share of the labelled photos that the model names rightly, and their number; only photos whose label is one of the model's names.
+
+    Args:
+        rows: the photos.
+        known: from :func:`label_names`.
+    """
     asked = [(known[label], predicted) for label, predicted in zip(rows.label, rows.predicted, strict=True) if label in known and predicted]
-    right = sum(names[number] == predicted for number, predicted in asked)
+    right = sum(name == predicted for name, predicted in asked)
     return (right / len(asked) if asked else None), len(asked)
 
 

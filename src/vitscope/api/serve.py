@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +12,11 @@ from vitscope.api.progress import progress
 from vitscope.errors import ArgumentError, MissingExtra
 
 if TYPE_CHECKING:
-    from vitscope.api.explorer import Explorer
+    from vitscope.web.compute import Compute
     from vitscope.web.server import Settings
+
+#: The model where nobody names one.
+DEFAULT = "builtin:photos"
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,11 @@ class Serving:
 
     Attributes:
         photos: to be there at once; each is run through every model.
-        models: references; further photos go through the one chosen in the page.
+        models: references; further photos go through the one chosen in the page. Where empty those that the clouds name.
         given: what :func:`vitscope.load` takes besides a reference.
         settings: names and values of :class:`vitscope.web.server.Settings`.
+        clouds: files of ``vitscope embed``.
+        cloud_photos: where their photos are now; the folder each file names where None.
     """
 
     photos: tuple[Path, ...]
@@ -32,6 +37,8 @@ class Serving:
     given: dict[str, Any]
     settings: dict[str, Any]
     threads: int | None = None
+    clouds: tuple[Path, ...] = ()
+    cloud_photos: Path | None = None
 
 
 def run(serving: Serving) -> None:
@@ -44,39 +51,50 @@ def run(serving: Serving) -> None:
         server.serve(explorer, settings, sock)
 
 
-def explorer_of(serving: Serving, settings: Settings, tell: Callable[[str], None]) -> Explorer:
-    """The models loaded and the photos run through each of them.
+def explorer_of(serving: Serving, settings: Settings, tell: Callable[[str], None]) -> Compute:
+    """The clouds read, the models loaded, and the photos run through each of them.
 
     Raises:
-        ArgumentError: one checkpoint or label file for several models.
+        ArgumentError: one checkpoint or label file for several models; a cloud that none of the models made.
     """
     from vitscope.api import load
+    from vitscope.api.cloud import CloudExplorer
     from vitscope.api.explorer import Explorer
+    from vitscope.api.live_cloud import live_cloud
     from vitscope.inputs.images import read_samples
+    from vitscope.projection.table import read_cloud
 
-    _refuse_shared(serving)
+    clouds = []
+    for path in serving.clouds:
+        tell(f"reading {path.name}")
+        clouds.append(read_cloud(path))
+    refs = serving.models or tuple(dict.fromkeys(str(cloud.made["model"]) for cloud in clouds)) or (DEFAULT,)
+    _refuse_shared(refs, serving.given)
     if serving.threads:
         import torch
 
         torch.set_num_threads(serving.threads)
     samples = read_samples(serving.photos, max_pixels=settings.pixels) if serving.photos else []
     models, traces = {}, []
-    for ref in serving.models:
+    for ref in refs:
         tell(f"loading {ref}")
         models[ref] = load(ref, **serving.given)
+    live = [live_cloud(cloud, models, photos=serving.cloud_photos, max_pixels=settings.pixels) for cloud in clouds]
+    for ref, model in models.items():
         for sample in samples:
             tell(f"{sample.id} through {ref}")
-            traces.append(models[ref].trace(sample))
-    return Explorer(traces, models, cache_bytes=settings.cache_bytes, pixels=settings.pixels)
+            traces.append(model.trace(sample))
+    explorer = Explorer(traces, models, cache_bytes=settings.cache_bytes, pixels=settings.pixels)
+    return CloudExplorer(explorer, live) if live else explorer
 
 
-def _refuse_shared(serving: Serving) -> None:
-    twice = sorted({ref for ref in serving.models if serving.models.count(ref) > 1})
+def _refuse_shared(refs: Sequence[str], given: Mapping[str, Any]) -> None:
+    twice = sorted({ref for ref in refs if refs.count(ref) > 1})
     if twice:
         raise ArgumentError(f"--model {twice[0]} twice", expected="each model once")
-    shared = [name for name in ("weights", "labels") if serving.given.get(name) is not None]
-    if shared and len(serving.models) > 1:
-        raise ArgumentError(f"--{shared[0]} for {len(serving.models)} models", expected="one --model with it")
+    shared = [name for name in ("weights", "labels") if given.get(name) is not None]
+    if shared and len(refs) > 1:
+        raise ArgumentError(f"--{shared[0]} for {len(refs)} models", expected="one --model with it")
 
 
 def _server() -> ModuleType:

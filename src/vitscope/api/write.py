@@ -70,6 +70,21 @@ def state_of(given: State | Mapping[str, Any] | str | None) -> State:
     return from_json(given) if isinstance(given, str) else from_dict(given)
 
 
+def written_state(text: str) -> State:
+    """A state as the command line takes it: JSON, or the name of a file with it.
+
+    Raises:
+        ArgumentError: neither, or not a state.
+    """
+    text = text.strip()
+    if not text.startswith("{"):
+        path = Path(text)
+        if not path.is_file():
+            raise ArgumentError(f"--state {text!r}", expected='JSON text such as {"query": "3,4"}, or a file with it')
+        text = path.read_text(encoding="utf-8", errors="replace")
+    return state_of(text)
+
+
 def figure(
     trace: Trace | Sequence[Trace],
     maps: Sequence[TokenMap] | TokenMap | None = None,

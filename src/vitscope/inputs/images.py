@@ -113,6 +113,34 @@ def read_bytes(data: bytes, *, path: str, id: str, max_pixels: int = MAX_PIXELS)
         return _sample(pixels, notes, id=id, path=path, exif=orientation, digest=digest(file))
 
 
+def read_small(source: Path | bytes, longest: int, *, path: str, max_pixels: int = MAX_PIXELS) -> RGB:
+    """The picture as displayed, its longer side at most ``longest`` px, never enlarged; a JPEG file is decoded at a fraction of its size.
+
+    Args:
+        source: the file, or its bytes out of an archive.
+        longest: pixels of the longer side.
+        path: what to call the file in errors.
+        max_pixels: refuse larger pictures before decoding them.
+
+    Shapes:
+        returns uint8 ``[h, w, 3]``.
+
+    Raises:
+        PhotoError: as :func:`read_sample`.
+    """
+    with (
+        held(source, path) if isinstance(source, bytes) else opened(source) as file,
+        header(file, path, max_pixels) as picture,
+    ):
+        picture.draft(None, (2 * longest, 2 * longest))  # twice as large: what is reduced further below is smooth
+        pixels, _, _ = _as_displayed(picture, path, file)
+    if max(pixels.shape[:2]) <= longest:
+        return np.ascontiguousarray(pixels)
+    small = Image.fromarray(np.ascontiguousarray(pixels))
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
 def _from_pil(picture: Image.Image, name: str, max_pixels: int) -> Sample:
     path = str(getattr(picture, "filename", "") or "")
     name = name or Path(path).stem or "picture"

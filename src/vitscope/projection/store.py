@@ -186,6 +186,24 @@ class Store:
                 column.extend(table.column(name).to_pylist())
         return Rows(**columns)
 
+    def __len__(self) -> int:
+        """Photos that have vectors: those that could be read."""
+        _, pq = arrow()
+        return sum(int(pq.read_metadata(self._path(number)).num_rows) for number in range(len(self.spans)))
+
+    def texts(self, name: str) -> Any:
+        """One column of the photos as an Arrow array, in their order: "id", "path" …"""
+        return self._column(name).combine_chunks()
+
+    def confidence(self) -> NDArray[np.float32]:
+        """Softmax probability of each photo's prediction, NaN where there is none."""
+        return np.asarray(self._column("confidence").to_numpy(), dtype=np.float32)
+
+    def _column(self, name: str) -> Any:
+        pa, pq = arrow()
+        parts = [pq.read_table(self._path(number), columns=[name]) for number in range(len(self.spans))]
+        return pa.concat_tables([part for part in parts if len(part)] or parts[:1]).column(0)  # a stretch without a photo has no type
+
     def left_out(self) -> list[tuple[str, str]]:
         """Photos that could not be read, with the reason."""
         return [(path, reason) for number in range(len(self.spans)) for path, reason in self._facts(number)["left_out"]]

@@ -25,7 +25,19 @@ def quality_words(quality: Mapping[str, Any]) -> list[str]:
         words.append(f"silhouette {quality['silhouette']:.3f}, in the original space {quality['original_silhouette']:.3f}")
     if quality["points"] < quality["of"]:
         words.append(f"measured on {quality['points']:,} of {quality['of']:,} points, drawn at random")
+    if quality.get("placed"):
+        words.append(placed_words(quality["placed"]))
     return words
+
+
+def placed_words(placed: Mapping[str, Any]) -> str:
+    """One sentence on points that were placed into a map afterwards."""
+    said = f"{placed['points']:,} points were placed into it afterwards; the figures are of the others"
+    if placed["label_agreement"] is None:
+        return said
+    said += f"; of a placed point's {placed['neighbours']} nearest others have its label: {placed['label_agreement']:.1%}"
+    original = placed["original_label_agreement"]
+    return said if original is None else f"{said}, in the original space {original:.1%}"
 
 
 def quality_line(one: Projection) -> str:
@@ -35,4 +47,9 @@ def quality_line(one: Projection) -> str:
 
 def title(one: Projection) -> str:
     """What a projection is called."""
-    return f"{TITLES[one.method]}, layer {one.layer}"
+    return map_title(one.method, one.layer)
+
+
+def map_title(method: str, layer: int) -> str:
+    """What a map of a layer is called."""
+    return f"{TITLES.get(method, method)}, layer {layer}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from vitscope.errors import ArgumentError
 from vitscope.views.normalise import NORMS, RANGES
+from vitscope.views.points_state import wrong as points_wrong
 
 VERSION = 1
 PALETTES = ("magma", "viridis", "grey")
@@ -35,6 +36,7 @@ class State:
         norm, range: what is done to values before they are coloured, and which maps share a scale.
         overlay: opacity of the map over the photo, 0..1.
         links: None, ``{"by": "top", "k": 200}`` or ``{"by": "above", "above": 0.05}``.
+        points: None, or what the scatter shows; see :func:`vitscope.views.points_state.wrong`.
         compare: None, or the one thing that differs in B: ``{"source": 1}``, ``{"layer": 3}``, ``{"head": "2"}``, ``{"target": "dog"}``.
     """
 
@@ -57,12 +59,13 @@ class State:
     links: Mapping[str, Any] | None = None
     compare: Mapping[str, Any] | None = None
     theme: str = "auto"
+    points: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             expected = check(getattr(self, name))
             if expected:
-                raise ArgumentError(f"{name} {json.dumps(getattr(self, name), default=str)}", expected=expected, where="state")
+                raise ArgumentError(f"{name} {json.dumps(getattr(self, name), default=str):.200}", expected=expected, where="state")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON: the version and what differs from the default."""
@@ -214,4 +217,5 @@ _CHECKS: dict[str, Check] = {
     "links": _links,
     "compare": _compare,
     "theme": _one_of(THEMES),
+    "points": points_wrong,
 }

@@ -7,10 +7,11 @@
     ready(source)            whether its trace is at hand
     picture(source)          a photo as displayed: media type and bytes
     add(data, name, model)   one photo more, given as the bytes of its file
+    open(cloud, row)         the photo of a point as a source
 
 Arguments are plain JSON values; texts do as well as numbers ("3" for 3), as they come from an address. An error is a
 :class:`~vitscope.errors.VitscopeError` of one line: ``InputError`` where the asker is wrong, ``WorkError`` where the work failed.
-All five may be called from several threads at once.
+All six may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Stop = Callable[[], bool]
 
 #: What can be asked for, see docs/concepts/transport.md.
 OPS = ("rows", "map", "links", "upload")
+
+#: What can be asked of clouds of points.
+CLOUD_OPS = ("points", "column", "table", "thumbs", "attentions", "nearest", "open")
 
 
 def never() -> bool:
@@ -79,5 +83,14 @@ class Compute(Protocol):
         Raises:
             PhotoError: not a picture, or one that is too large.
             ArgumentError: no such model, or no room for more photos.
+        """
+        ...
+
+    def open(self, cloud: int, row: int) -> int:
+        """Take in the photo of a point and run it through the model of its cloud; returns its number, as before where it is there.
+
+        Raises:
+            ArgumentError: no such cloud or row, or no model or photos at hand.
+            PhotoError: its photo cannot be read.
         """
         ...

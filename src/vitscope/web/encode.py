@@ -15,6 +15,7 @@ LOSSLESS_PIXELS = 400 * 400
 """Up to so many pixels a model input is kept exactly, as PNG."""
 QUALITIES = (90, 80, 65, 45)
 PHOTO_BYTES = 600_000
+THUMBNAIL_QUALITY = 82
 
 
 def data_uri(kind: str, data: bytes) -> str:
@@ -44,6 +45,13 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
         Image.fromarray(pixels).save(out, "JPEG", quality=quality, subsampling=0)
         if out.tell() <= PHOTO_BYTES:
             break
+    return out.getvalue()
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """A small picture as JPEG; the same pixels always give the same bytes."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=THUMBNAIL_QUALITY)
     return out.getvalue()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vitscope.errors import OutputError
+from vitscope.views.carried_cloud import CarriedCloud
 from vitscope.views.explore import Carried, file_catalogue
 from vitscope.views.state import State
 from vitscope.views.view import pack
@@ -23,23 +24,29 @@ def built() -> bool:
     return all((STATIC / name).is_file() for name in ("view.js", "view.css"))
 
 
-def interactive_part(carried: Sequence[Carried], state: State | None = None) -> dict[str, Any] | None:
+def interactive_part(carried: Sequence[Carried], state: State | None = None, clouds: Sequence[CarriedCloud] = ()) -> dict[str, Any] | None:
     """What the report's template prints for the view; None where there is nothing to carry or nothing built.
 
     Args:
         carried: what is carried of each photo, in the order of the report; the photos themselves are taken from the report's elements.
         state: what the view shows first.
+        clouds: of points; their blocks come after those of the photos.
     """
-    if not carried or not built():
+    if not (carried or clouds) or not built():
         return None
     pictures = [f"#photo-{number}-base" for number in range(1, len(carried) + 1)]
     return {
         "css": _safe("view.css", "</style"),
         "js": _safe("view.js", "</script"),
-        "catalogue": for_script(file_catalogue(carried, pictures)),
+        "catalogue": for_script(with_clouds(file_catalogue(carried, pictures), clouds, len(carried))),
         "state": for_script((state or State()).as_dict()),
-        "blocks": [deflated(pack(one.block())) for one in carried],
+        "blocks": [deflated(pack(view)) for view in (*(one.block() for one in carried), *(one.block() for one in clouds))],
     }
+
+
+def with_clouds(catalogue: dict[str, Any], clouds: Sequence[CarriedCloud], first: int) -> dict[str, Any]:
+    """A catalogue with clouds of points that are carried, whose blocks are counted from ``first``."""
+    return {**catalogue, "clouds": [{**one.facts, "block": first + i} for i, one in enumerate(clouds)]} if clouds else catalogue
 
 
 def for_script(facts: object) -> str:

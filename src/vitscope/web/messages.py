@@ -23,7 +23,9 @@ from vitscope.web.compute import Compute
 from vitscope.web.lane import Lane
 
 #: What is answered in the quick lane.
-QUICK = ("catalogue", "rows")
+QUICK = ("catalogue", "rows", "points", "column", "table")
+#: What comes in parts, each of which says whether it is the last.
+STREAMED = ("map", "attentions")
 SLOW_THREADS = 2
 
 Work = Callable[[], None]
@@ -99,14 +101,14 @@ class Messages:
             self._reply(request, {"error": f"{type(error).__name__}: {error} (a fault of vitscope)"})
 
     def _parts(self, request: Request) -> Iterator[tuple[bytes, bool]]:
-        """Blocks, and whether each is the last; a map says so itself, all else comes in one."""
+        """Blocks, and whether each is the last; what comes in several says so itself."""
         if request.stopped.is_set():
             return
         if request.op == "catalogue":
             yield pack(block({}, self._compute.catalogue())), True
             return
         for data in self._compute.answer(request.op, request.args, request.stopped.is_set):
-            progress = unpack(data).meta.get("progress") if request.op == "map" else None
+            progress = unpack(data).meta.get("progress") if request.op in STREAMED else None
             yield data, progress is None or bool(progress["done"])
 
     def _reply(self, request: Request, answer: dict[str, Any], data: bytes | None = None) -> None:
@@ -120,7 +122,7 @@ class Messages:
             self._send({"id": request.id, **answer}, [] if data is None or request.plain else [data])
             if "error" in answer or answer["last"]:
                 self._waiting.pop(request.id, None)
-                if request.op == "upload" and data is not None:
+                if request.op in ("upload", "open") and data is not None:
                     self._added()
 
         (request.post or _at_once)(send)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitscope.errors import MissingExtra
+from vitscope.views.carried_cloud import CarriedCloud
 from vitscope.views.explore import Carried
 from vitscope.views.state import from_dict
 from vitscope.views.view import pack
@@ -35,26 +36,34 @@ class Widget(anywidget.AnyWidget):
     catalogue = traitlets.Dict().tag(sync=True)
     blocks = traitlets.List(trait=traitlets.Bytes()).tag(sync=True)
 
-    def __init__(self, compute: Compute, *, state: Mapping[str, Any] | None = None, carried: Sequence[Carried] = ()) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        *,
+        state: Mapping[str, Any] | None = None,
+        carried: Sequence[Carried] = (),
+        clouds: Sequence[CarriedCloud | None] = (),
+    ) -> None:
         """Show what ``compute`` answers.
 
         Args:
             compute: the way to the numbers.
             state: what to show first; the default where None.
             carried: what the notebook itself keeps of each source, in the catalogue's order.
+            clouds: the same of each cloud of points; None where it keeps nothing.
 
         Raises:
             ArgumentError: a state that cannot be.
             WorkError: the front end was not built.
         """
-        self._compute, self._carried = compute, tuple(carried)
+        self._compute, self._carried, self._clouds = compute, tuple(carried), tuple(clouds)
         self._messages = Messages(compute, self.send, self._added)
         super().__init__(
             _esm=built("widget.js"),
             _css=built("widget.css"),
             state=dict(state or {}),
             catalogue=self._described(),
-            blocks=[pack(one.block()) for one in self._carried],
+            blocks=[*(pack(one.block()) for one in self._carried), *(pack(one.block()) for one in self._clouds if one is not None)],
         )
         self.on_msg(lambda _, message, buffers: self._messages.take(message, buffers))
 
@@ -68,10 +77,13 @@ class Widget(anywidget.AnyWidget):
         self.catalogue = self._described()
 
     def _described(self) -> dict[str, Any]:
-        """The catalogue, saying which block has what the notebook keeps of a source."""
+        """The catalogue, saying which block has what the notebook keeps of a source or a cloud."""
         catalogue = self._compute.catalogue()
         for number, one in enumerate(self._carried):
             catalogue["sources"][number]["stored"] = {"block": number, **one.source["stored"]}
+        kept = [number for number, one in enumerate(self._clouds) if one is not None]
+        for block, number in enumerate(kept, start=len(self._carried)):
+            catalogue["clouds"][number] = {**catalogue["clouds"][number], "block": block}
         return catalogue
 
     @traitlets.validate("state")

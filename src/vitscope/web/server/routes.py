@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import wraps
 from http import HTTPStatus
 from pathlib import PurePosixPath
@@ -18,8 +18,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from vitscope.errors import ArgumentError, VitscopeError
+from vitscope.views.view import block, pack
 from vitscope.web.built import STATIC
-from vitscope.web.compute import Compute
+from vitscope.web.compute import CLOUD_OPS, Compute, Stop
 from vitscope.web.server import files, pages
 from vitscope.web.server.answers import one_or_more
 from vitscope.web.server.guard import Guard
@@ -27,6 +28,9 @@ from vitscope.web.server.lanes import Lane
 from vitscope.web.server.refusal import Refusal, Refused, refused
 from vitscope.web.server.sessions import Session, Sessions
 from vitscope.web.server.settings import Settings
+
+#: What is asked of clouds that needs no model and no disk.
+AT_HAND = ("points", "column", "table")
 
 #: Uploads that come in at once, over all browsers; the others wait unread.
 UPLOADS = 4
@@ -55,12 +59,13 @@ class Site:
 
     Attributes:
         passes: lane of everything that may run a model or take long; one at a time.
-        rows: lane of what is read off a ready trace.
+        rows: lane of what is read off a ready trace, or off a table.
+        disk: lane of what is read from disk: photos and vectors of clouds.
     """
 
     def __init__(self, compute: Compute, settings: Settings, cookie: str) -> None:
         self._compute, self._settings = compute, settings
-        self.passes, self.rows = Lane("passes"), Lane("rows")
+        self.passes, self.rows, self.disk = Lane("passes"), Lane("rows"), Lane("disk")
         self._uploads = asyncio.Semaphore(UPLOADS)
         sessions = Sessions(len(compute.catalogue(inline=False)["sources"]))
         self.guard = Guard(self._routes(), settings.names, settings.allow, sessions, cookie)
@@ -74,6 +79,8 @@ class Site:
             "/api/rows": self._asked,
             "/api/map": self._asked,
             "/api/links": self._asked,
+            **{f"/api/{op}": self._of_cloud for op in CLOUD_OPS if op != "open"},
+            "/api/open": self._open_row,
         }
         post: dict[str, Endpoint] = {"/api/upload": self._upload, "/api/open": self._open}
         routes = [Route(path, answered(endpoint), methods=["GET"]) for path, endpoint in get.items()]
@@ -128,6 +135,29 @@ class Site:
         lane = self.rows if op == "rows" and self._compute.ready(source) else self.passes
         return await one_or_more(request, lane, session, lambda stop: self._compute.answer(op, {**args, "source": source}, stop))
 
+    async def _of_cloud(self, request: Request) -> Response:
+        """Points, and what lies around them; every browser sees the same clouds."""
+        session, args = request.scope["session"], _arguments(request)
+        op = PurePosixPath(request.scope["path"]).name
+        lane = self.rows if op in AT_HAND else self.passes if op == "attentions" else self.disk
+        return await one_or_more(request, lane, session, lambda stop: self._compute.answer(op, args, stop))
+
+    async def _open_row(self, request: Request) -> Response:
+        """The photo of a point as a source of this browser."""
+        session, args = request.scope["session"], _arguments(request, ("cloud", "row"))
+        cloud, row = (_number(name, args.get(name, "0" if name == "cloud" else "")) for name in ("cloud", "row"))
+
+        def parts(stop: Stop) -> Iterator[bytes]:
+            if stop():
+                return
+            number = self._compute.open(cloud, row)
+            if number not in session.sources:
+                session.sources.append(number)
+            yield pack(block({}, {"source": session.sources.index(number), "catalogue": self._seen_by(session)}))
+
+        async with session.uploading:
+            return await one_or_more(request, self.passes, session, parts)
+
     async def _at_hand(self, session: Session, work: Callable[[], Response]) -> Response:
         return await asyncio.wrap_future(self.rows.put(session.key, work))
 
@@ -179,6 +209,12 @@ def _arguments(request: Request, known: tuple[str, ...] = ()) -> dict[str, str]:
     if unknown:
         raise ArgumentError(f"argument {unknown[0][:40]!r}", expected=", ".join(known), where=request.scope["path"])
     return args
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise ArgumentError(f"{name} {text[:20]!r}", expected="a whole number from 0 on", where="request")
+    return int(text)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:

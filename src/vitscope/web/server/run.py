@@ -154,7 +154,7 @@ def _leave(site: Site) -> NoReturn:
     A pass through a model cannot be cut short, and an interpreter that shuts down under a thread inside a native library may crash; even
     at rest, taking down all that was imported takes seconds on a busy machine. There is nothing left to write.
     """
-    for lane in (site.passes, site.rows):
+    for lane in (site.passes, site.rows, site.disk):
         lane.close(LEAVE_SECONDS)
     sys.stdout.flush()
     sys.stderr.write(STOPPED)

@@ -1,0 +1,174 @@
+"""``vitscope nearest``: the photos (or patches) nearest to one, in the model's own space."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitscope.api.progress import progress
+from vitscope.errors import ArgumentError
+from vitscope.projection.beside import Beside, beside
+from vitscope.projection.table import Cloud, read_cloud
+
+if TYPE_CHECKING:
+    from vitscope.core.layout import TokenLayout
+    from vitscope.models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class NearestJob:
+    """One ``vitscope nearest``.
+
+    Attributes:
+        file: of ``vitscope embed``, its vectors beside it.
+        photo: an id or a path of the file, or any photo.
+        k: how many.
+        layer: block; the last map's where None.
+        patch: "row,column", where the vectors are those of tokens.
+        model: reference; the one the file names where None. It is loaded only where it is needed.
+        given: what :func:`vitscope.load` takes besides the reference.
+    """
+
+    file: Path
+    photo: str
+    k: int
+    layer: int | None
+    patch: str | None
+    model: str | None
+    given: Mapping[str, Any]
+    as_json: bool = False
+    threads: int | None = None
+    quiet: bool = False
+
+
+def run(job: NearestJob) -> dict[str, Any]:
+    """Find them and print them; returns what is printed as plain values."""
+    with progress(quiet=job.quiet or job.as_json) as tell:
+        tell(f"reading {job.file.name}")
+        cloud = read_cloud(job.file)
+        found = nearest_to(cloud, beside(cloud), job, tell)
+    if job.as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("\n".join(lines(found)) + "\n")
+    return found
+
+
+def nearest_to(cloud: Cloud, vectors: Beside, job: NearestJob, tell: Any) -> dict[str, Any]:
+    """The nearest of a photo, or of one of its patches.
+
+    Raises:
+        ArgumentError: no such photo, layer or patch, or another model than the file's.
+        PhotoError: a photo that cannot be read.
+    """
+    kind = vectors.stores[0].manifest.vectors
+    layer = _layer(vectors, cloud.maps[-1].layer if job.layer is None else job.layer)
+    if (kind == "tokens") != (job.patch is not None):
+        needs = "--patch row,column" if kind == "tokens" else "no --patch: make them with vitscope embed --vectors tokens"
+        raise ArgumentError(f"these vectors are {kind}", expected=needs, where=cloud.name)
+    rows_of = find_rows(cloud, job.photo)
+    model = _model(cloud, job, tell) if kind == "tokens" or not len(rows_of) else None
+    layout = model.layout() if model is not None and kind == "tokens" else None
+    token = 0 if layout is None else _token(layout, job.patch or "")
+    itself = None
+    if model is not None and not len(rows_of):
+        query = _new(model, job.photo, kind, layer, token)
+    else:
+        itself = int(rows_of[0]) if layout is None else _row_of(cloud, rows_of, token)
+        query = vectors.vector(itself, layer)
+    tell("looking at every vector")
+    index, distance = vectors.nearest(query, job.k, layer, but=itself)
+    names = ("id", "path", "label", "predicted")
+    rows = [{name: one.get(name) for name in names} for one in cloud.rows(index.tolist())] if len(index) else []
+    for one, point, far in zip(rows, index, distance, strict=True):
+        one["distance"] = float(far)
+        if layout is not None:
+            one["token"] = _token_words(layout, int(cloud.column("token")[int(point)].as_py()))
+    return {"photo": job.photo, "patch": job.patch, "layer": layer, "vectors": kind, "model": cloud.made["model"], "nearest": rows}
+
+
+def find_rows(cloud: Cloud, photo: str) -> NDArray[np.intp]:
+    """The rows of a photo, by its id or else its path; none where the file has it not."""
+    import pyarrow.compute as pc
+
+    for name in ("id", "path"):
+        same = pc.equal(cloud.column(name), photo).fill_null(False)
+        found = np.flatnonzero(same.to_numpy(zero_copy_only=False))
+        if len(found):
+            return found
+    return np.zeros(0, dtype=np.intp)
+
+
+def _row_of(cloud: Cloud, rows: NDArray[np.intp], token: int) -> int:
+    """The row of one of a photo's tokens."""
+    found = rows[cloud.column("token").to_numpy(zero_copy_only=False)[rows] == token]
+    if not len(found):
+        raise ArgumentError(f"token {token} of this photo is not in the file", expected="a patch whose row is there", where=cloud.name)
+    return int(found[0])
+
+
+def _layer(vectors: Beside, layer: int) -> int:
+    """A block whose vectors are kept; −1 is the last of them."""
+    kept = vectors.stores[0].manifest.layers
+    if -len(kept) <= layer < 0:
+        return kept[layer]
+    if layer not in kept:
+        raise ArgumentError(f"layer {layer}", expected=", ".join(map(str, kept)), where="--layer")
+    return layer
+
+
+def _model(cloud: Cloud, job: NearestJob, tell: Any) -> LoadedModel:
+    from vitscope.api.live_cloud import own_model
+    from vitscope.api.loading import load_model
+
+    ref = job.model or str(cloud.made["model"])
+    model = load_model(ref, dict(job.given), job.threads, tell)
+    own_model(cloud, {ref: model})
+    return model
+
+
+def _new(model: LoadedModel, photo: str, kind: str, layer: int, token: int) -> NDArray[np.float32]:
+    """The vector ``[1, width]`` of a photo that is not in the file."""
+    from vitscope.api.vectors import vectors_of
+    from vitscope.inputs.images import read_sample
+    from vitscope.trace import Needs
+
+    if not Path(photo).exists():
+        raise ArgumentError(f"{photo!r} is neither in the file nor a photo here", expected="an id or a path of the file, or a photo")
+    found = vectors_of(model.trace([read_sample(Path(photo))], needs=Needs(hidden=True)), kind, [layer])[layer]
+    return found[:, token] if kind == "tokens" else found
+
+
+def _token(layout: TokenLayout, patch: str) -> int:
+    """The token of a patch."""
+    parts = patch.split(",")
+    gh, gw = layout.grid
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ArgumentError(f"--patch {patch!r}", expected="row,column")
+    y, x = (int(part) for part in parts)
+    if y >= gh or x >= gw:
+        raise ArgumentError(f"--patch {patch}", expected=f"a row from 0 to {gh - 1}, a column from 0 to {gw - 1}")
+    return int(layout.patches[y * gw + x])
+
+
+def _token_words(layout: TokenLayout, token: int) -> str:
+    at = np.flatnonzero(np.asarray(layout.patches) == token)
+    return f"patch {at[0] // layout.grid[1]},{at[0] % layout.grid[1]}" if len(at) else f"token {token}"
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The same for people: distance, what it is, its label, and what the model says of it."""
+    of = found["photo"] + (f", patch {found['patch']}" if found["patch"] else "")
+    said = [f"nearest to {of} at layer {found['layer']} of {found['model']} ({found['vectors']}), by Euclidean distance"]
+    for one in found["nearest"]:
+        named = {"label": one["label"], "model says": one["predicted"]}
+        words = [one["id"], one.get("token"), *(f"{what} {name}" for what, name in named.items() if name)]
+        said.append(f"  {one['distance']:9.4f}  " + "  ".join(str(word) for word in words if word))
+    return said
