@@ -205,7 +205,7 @@ class Host:
         """What there is to look at."""
         why = "" if live else "this is a file: only what it carries can be shown"
         can = {"live": live, "upload": False, "why": why, "precision": "exact"}
-        return {"format": 1, "sources": [source(row) for row in self.opened], "models": [], "capabilities": can, "clouds": [self.points.facts(live=live)]}
+        return {"format": 1, "sources": [source(row) for row in self.opened] if live else [], "models": [], "capabilities": can, "clouds": [self.points.facts(live=live)]}
 
     def answer(self, op: str, args: dict[str, str]) -> Iterator[bytes]:
         """The blocks of one question."""
