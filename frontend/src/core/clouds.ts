@@ -118,9 +118,10 @@ export const HOME: Readonly<Camera> = Object.freeze({ x: 0.5, y: 0.5, zoom: 1, t
 /** A cube is first seen from a corner: two of its axes alone would look flat. */
 export const CORNER: Quaternion = [0.2059, -0.3604, -0.0822, 0.906];
 export const POINTS: Readonly<PointsState> = Object.freeze({ cloud: 0, map: 0, colour: null, camera: null, lasso: null, lasso_at: null, focus: null, size: 1, hidden: [] });
+/** Between which people zoom and size; a state may say more, see CHECKS, as `views/points_state.py` allows. */
 export const [LEAST_ZOOM, MOST_ZOOM] = [0.1, 1000];
-export const [LEAST_SIZE, MOST_SIZE] = [0.25, 8];
-const MOST_CORNERS = 400;
+export const [LEAST_SIZE, MOST_SIZE] = [0.25, 4];
+const MOST_CORNERS = 20_000;
 
 const count = (v: unknown): boolean => Number.isInteger(v) && (v as number) >= 0;
 const finite = (v: unknown): boolean => typeof v === "number" && Number.isFinite(v);
@@ -138,10 +139,10 @@ const CHECKS: Record<keyof PointsState, (v: unknown) => boolean> = {
   lasso: (v) => v === null || isOutline(v),
   lasso_at: (v) => v === null || (record(v) && only(v, "map", "turn") && count(v.map) && isTurn(v.turn)),
   focus: (v) => v === null || count(v),
-  size: (v) => finite(v) && (v as number) >= LEAST_SIZE && (v as number) <= MOST_SIZE,
+  size: (v) => finite(v) && (v as number) >= 0.1 && (v as number) <= 50,
   hidden: (v) => Array.isArray(v) && v.every((code) => count(code) && code <= NO_CATEGORY),
 };
-const isZoom = (v: unknown): boolean => finite(v) && (v as number) >= LEAST_ZOOM && (v as number) <= MOST_ZOOM;
+const isZoom = (v: unknown): boolean => finite(v) && (v as number) >= 1e-3 && (v as number) <= 1e6;
 
 /** Whether `State.points` can be this. */
 export const isPoints = (v: unknown): boolean =>
