@@ -68,6 +68,7 @@ def explain(
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Add what the model was fed: every step, the patches, findings.")] = False,
     state: Annotated[
         str,
         typer.Option(
@@ -90,14 +91,18 @@ def explain(
     from vitscope.api.explanation import Options
     from vitscope.api.job import Job, run
 
-    options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed)
+    options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
     if misread is not None or truth is not None:
         from vitscope.api.misread_job import MisreadJob
         from vitscope.api.misread_job import run as run_misread
 
         chosen = {"--method": method, "--target": target, "--against": against, **{f"--{name}": v for name, v in options.chosen.items()}}
-        unused = tuple(name for name, value in {**chosen, "--check": check or None, "--state": state or None}.items() if value is not None)
+        unused = tuple(
+            name
+            for name, value in {**chosen, "--check": check or None, "--audit": audit or None, "--state": state or None}.items()
+            if value is not None
+        )
         run_misread(MisreadJob(tuple(photos), model, given, misread, truth, unused, out, seed, threads, quiet))
         return
     run(Job(tuple(photos), model, given, tuple(method or ()), options, out, threads, quiet, state))
@@ -330,10 +335,10 @@ def nearest(
     debug: Debug = False,
 ) -> None:
     """The photos, or patches, nearest to one in the model's own space."""
-    from vitscope.api.nearest_job import NearestJob, run
+    from vitscope.api.nearest_job import Asked, NearestJob, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
-    run(NearestJob(points, photo, k, layer, patch, model, given, as_json, threads, quiet))
+    run(NearestJob(points, Asked(photo, k, layer, patch), model, given, as_json, threads, quiet))
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,36 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Form:
+    """How a model's own tensor holds the tokens of a picture.
+
+    Attributes:
+        channel: the channels' axis: ``[b, n, c]``, ``[b, h, w, c]`` or (1) ``[b, c, h, w]``.
+        groups: rows of the tensor for each picture, where the model folds parts of a picture into the batch: ``[b · groups, n, c]``.
+    """
+
+    channel: int = 2
+    groups: int = 1
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """``[b, n, c]`` from the model's tensor."""
+        if x.dim() != 4:
+            return x if self.groups == 1 else x.reshape(-1, self.groups * x.shape[1], x.shape[2])
+        flat = x.flatten(2).transpose(1, 2) if self.channel == 1 else x.flatten(1, 2)
+        return flat if self.groups == 1 else flat.reshape(-1, self.groups * flat.shape[1], flat.shape[2])
+
+    def shaped(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """The way back, to the shape of ``like`` (but for the batch)."""
+        if like.dim() == 4 and self.channel == 1:
+            return tokens.reshape(len(tokens) * self.groups, -1, tokens.shape[2]).transpose(1, 2).reshape(-1, *like.shape[1:])
+        return tokens if like.dim() != 4 and self.groups == 1 else tokens.reshape(-1, *like.shape[1:])
+
+
+#: Tokens ``[b, n, c]`` as they are.
+PLAIN_FORM = Form()
+
+
+@dataclass(frozen=True)
 class Shares:
     """A sparse matrix ``[rows, columns]``: entry ``i`` gives ``share[i]`` of row ``row[i]`` to column ``column[i]``.
 
@@ -28,7 +58,7 @@ class Shares:
     @classmethod
     def even(cls, children: list[Tensor], columns: int) -> Shares:
         """Each row's weight in equal parts to its children (a row without children gives nothing)."""
-        counts = torch.tensor([len(c) for c in children])
+        counts = torch.tensor([len(c) for c in children], dtype=torch.long)
         share = (1.0 / counts.clamp_min(1).double()).repeat_interleave(counts)
         column = torch.cat(children) if children else torch.zeros(0, dtype=torch.long)
         return cls(torch.arange(len(children)).repeat_interleave(counts), column.long(), share, (len(children), columns))
@@ -54,12 +84,14 @@ class Seats:
 
     Attributes:
         keys: from ``w · nk`` slots to tokens: one token each, several where keys are reduced, none for padding.
-        tokens: tokens in the grid.
+        tokens: tokens in the keys' grid.
+        heads_first: the model keeps windows inside heads ``[b, h, w, n, d]``, and the call as heard has them in each other's place.
     """
 
     queries: Tensor
     keys: Shares
     tokens: int
+    heads_first: bool = False
 
     @property
     def windows(self) -> int:
@@ -84,13 +116,11 @@ class Stage:
         cells: int64 ``[n, 2]`` (row, column), −1 for tokens that are no patch.
 
     Attributes:
-        channel: which axis of the model's own tensor holds the channels: ``[b, n, c]``, ``[b, h, w, c]`` or (1) ``[b, c, h, w]``.
         apart: tokens of the grid before from one token to the next, down and across.
     """
 
     grid: tuple[int, int]
     cells: Tensor
-    channel: int = 2
     apart: tuple[int, int] = (1, 1)
 
     @property
@@ -105,15 +135,24 @@ class Stages:
 
     Attributes:
         stages: the grids, in running order; the first is made of the picture's patches.
-        of: for each block, the number of the grid it works on.
+        of: for each block, the number of the grid of its queries, which is that of its output.
         seats: for each block, where its slots sit.
         merges: for each grid but the first, its tokens' shares in the grid before.
+        reads: for each block, the number of the grid of its keys, which is that of its input; another than ``of`` where a block
+            pools its queries.
+        skips: for each block, whether its tokens reach its output past the attention (where not, no share of them stays).
+        forms: for each block, how its output holds the tokens.
+        notes: what a reader of a map through these stages must know.
     """
 
     stages: tuple[Stage, ...]
     of: tuple[int, ...]
     seats: tuple[Seats, ...]
     merges: tuple[Shares, ...]
+    reads: tuple[int, ...]
+    skips: tuple[bool, ...]
+    forms: tuple[Form, ...]
+    notes: tuple[str, ...] = ()
 
     def spread(self, values: Tensor, stage: int) -> Tensor:
         """Values on one grid's tokens as the same values on the first grid's (the mean of the parents' where there are several)."""

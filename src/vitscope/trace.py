@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -233,6 +233,21 @@ class AttentionCall:
             cut["mask"] = self.mask[mine]
         return replace(self, **cut)
 
+    def turned(self, pictures: int) -> AttentionCall:
+        """The call of a model that keeps windows inside heads (``b`` = pictures · heads, ``h`` = windows) the usual way round.
+
+        Raises:
+            CaptureError: a mask that differs from window to window.
+        """
+        if self.mask is not None and self.mask.dim() == 4 and self.mask.shape[:2] != (1, 1):
+            raise CaptureError(f"a mask {list(self.mask.shape)} over windows inside heads", expected="one for all", where=self.path)
+
+        def turn(x: Tensor) -> Tensor:
+            return x.reshape(pictures, -1, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+        other: dict[str, Any] = {name: turn(value) for name in _PER_PICTURE if (value := getattr(self, name)) is not None}
+        return replace(self, **other)
+
     def _index(self, queries: Tensor | Sequence[int] | None) -> Tensor:
         if queries is None:
             return torch.arange(self.queries, device=self.out.device)
@@ -381,18 +396,33 @@ class Trace:
         return self.blocks[layer]
 
     def layout_of(self, layer: int) -> TokenLayout:
-        """The tokens a block works on: the layout, or a hierarchical model's grid at that block."""
+        """The tokens a block gives, which ask in it: the layout, or a hierarchical model's grid at that block."""
         return self.layout if self.stages is None else self.layouts[self.stages.of[layer]]
+
+    def layout_read(self, layer: int) -> TokenLayout:
+        """The tokens a block is given, which are asked in it: others than it gives where it pools its queries."""
+        return self.layout if self.stages is None else self.layouts[self.stages.reads[layer]]
 
     def onto(self, layer: int, vector: Tensor) -> Tensor:
         """Weights on the tokens that enter the next block as weights on those that leave this one (after the last: unchanged)."""
         if self.stages is None or layer + 1 >= len(self.stages.of):
             return vector
-        return self.stages.down(vector, self.stages.of[layer + 1], self.stages.of[layer])
+        return self.stages.down(vector, self.stages.reads[layer + 1], self.stages.of[layer])
+
+    def past(self, layer: int, vector: Tensor) -> Tensor:
+        """Weights on the tokens a block gives as weights on those it is given, past its attention (the residual path)."""
+        if self.stages is None:
+            return vector
+        kept = self.stages.down(vector, self.stages.of[layer], self.stages.reads[layer])
+        return kept if self.stages.skips[layer] else torch.zeros_like(kept)
+
+    def stays(self, layer: int, residual: float) -> float:
+        """The share of a block's tokens that passes its attention by: as asked for, or nothing where the block has no such path."""
+        return residual if self.stages is None or self.stages.skips[layer] else 0.0
 
     def on_first(self, layer: int, vector: Tensor) -> Tensor:
-        """Weights on a block's tokens as weights on the first grid's."""
-        return vector if self.stages is None else self.stages.down(vector, self.stages.of[layer], 0)
+        """Weights on the tokens a block is given as weights on the first grid's."""
+        return vector if self.stages is None else self.stages.down(vector, self.stages.reads[layer], 0)
 
     def call(self, path: str) -> AttentionCall:
         """The attention call made at a module path."""

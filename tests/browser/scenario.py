@@ -35,6 +35,13 @@ CONTROLS = (
 )
 
 
+PICTURES = """async (panel) => (await Promise.all([...panel.querySelectorAll("image")].map(async (shown) => {
+  const picture = new Image();
+  picture.src = shown.getAttribute("href");
+  return picture.decode().then(() => "", (error) => String(error));
+}))).filter((said) => said)"""
+"""What is wrong with each picture that cannot be shown."""
+
 VIOLATIONS = """async (root) => {
   const ground = root.getRootNode();
   const { violations } = await axe.run(ground === document ? root : ground.host, { resultTypes: ['violations'] });
@@ -466,6 +473,19 @@ def plays(scene: Scene) -> None:
     until(lambda: scene.attribute("aria-pressed", "play") == "false", "the play to stop")
 
 
+def audits(scene: Scene) -> None:
+    """The panel says what the model was fed: the verdict, every step as a picture that is there, the patches' borders, the proofs."""
+    panel = scene.at("audit")
+    panel.locator("summary").click()
+    until(lambda: "The model saw" in panel.locator("summary").inner_text(), "the verdict", seconds=60)
+    steps = panel.locator("figure")
+    assert steps.count() >= 7, steps.count()
+    broken = panel.evaluate(PICTURES)
+    assert not broken, broken
+    assert panel.locator("path.vv-grid").count() == 1
+    assert "equal the input exactly" in panel.inner_text()
+
+
 def is_accessible(scene: Scene) -> None:
     """axe-core finds nothing serious or critical, in light and in dark."""
     frame = scene.at("photo").element_handle().owner_frame()
@@ -514,6 +534,7 @@ def whole(scene: Scene) -> None:
     compares(scene)
     plays(scene)
     keyboard(scene)
+    audits(scene)
     if AXE.exists():  # each host has a test that says so where it is not
         is_accessible(scene)
     other = shares(scene)

@@ -19,10 +19,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def trace(tmp_path_factory):
+def model():
+    return vs.load("builtin:photos")
+
+
+@pytest.fixture(scope="module")
+def trace(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("photo") / "wide.png"
     Image.fromarray(photos.scene(120, 160)).save(path)
-    return vs.load("builtin:photos").trace(path)
+    return model.trace(path)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +41,9 @@ def source(trace, maps):
 
 
 @pytest.fixture(scope="module")
-def url(trace, maps, tmp_path_factory):
-    return vs.report(trace, maps, tmp_path_factory.mktemp("report") / "one.html").as_uri()
+def url(model, trace, maps, tmp_path_factory):
+    audits = [vs.audit(model, trace.samples[0])]
+    return vs.report(trace, maps, tmp_path_factory.mktemp("report") / "one.html", audits=audits).as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,11 @@
 """Variable grids (NaFlex): a padded sample is captured as the same sample without padding, and padding gets nothing."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import vitscope as vs
 from support.zoo import redraw
 from vitscope.capture import intercept, prove_calls
 
@@ -67,3 +70,80 @@ def test_a_padded_sample_is_proved(family):
     with torch.no_grad():
         alone = torch.cat([forward(padded[:1]), forward(padded[1:])])
         assert torch.allclose(forward(padded), alone, atol=1e-5 * float(alone.abs().max()))
+
+
+# through vs.load: a photo in its own shape, without padding; the library's own padded sample is what it must equal
+
+
+def photo(width, height):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def siglip2_loaded():
+    """A classifier with transformers' own processor; its own answer pads every photo to 16 patches."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Siglip2Config(
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "patch_size": PATCH,
+            "num_patches": 16,
+        },
+        num_labels=5,
+    )
+    module = redraw(transformers.Siglip2ForImageClassification(config))
+    processor = transformers.Siglip2ImageProcessor(patch_size=PATCH, max_num_patches=16)
+
+    def padded(image):
+        given = processor(image, return_tensors="pt")
+        assert len(given["pixel_values"][0]) == 16
+        return module(**given).logits, tuple(given["spatial_shapes"][0].tolist())
+
+    return vs.load(module, processor=processor), padded, module
+
+
+def naflexvit_loaded():
+    """timm's NaFlexViT with its own NaFlex transform and collator."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    module = redraw(timm.create_model("naflexvit_base_patch16_gap", depth=2, embed_dim=32, num_heads=2, num_classes=5, patch_size=PATCH))
+    model = vs.load(module, input_size=16, own_aspect=True)
+
+    config = timm.data.resolve_data_config({"input_size": (3, 16, 16)}, model=module)
+    transform = timm.data.create_transform(**config, naflex=True, patch_size=PATCH, max_seq_len=16, patchify=True)
+
+    def padded(image):
+        cut = transform(image)
+        n = len(cut["patches"])
+        fill = torch.full((1, 16 - n + 4, cut["patches"].shape[1]), 7.0)
+        patches = torch.cat([cut["patches"][None], fill], dim=1)
+        coord = torch.cat([cut["patch_coord"][None], torch.zeros(1, fill.shape[1], 2, dtype=cut["patch_coord"].dtype)], dim=1)
+        valid = (torch.arange(patches.shape[1]) < n)[None]
+        size = tuple((cut["patch_coord"].amax(dim=0) + 1).tolist())
+        return module({"patches": patches, "patch_coord": coord, "patch_valid": valid}), size
+
+    return model, padded, module
+
+
+@pytest.mark.parametrize("size", [(60, 30), (30, 60), (40, 40), (90, 20)])
+@pytest.mark.parametrize("family", [siglip2_loaded, naflexvit_loaded])
+def test_a_photo_in_its_own_shape_is_the_librarys_padded_sample(family, size):
+    model, padded, module = family()
+    image = photo(*size)
+    trace = model.trace(image)
+    with torch.no_grad(), intercept(module, batch=1) as wide:
+        expected, grid = padded(image)
+    assert trace.layout.grid == tuple(grid)
+    assert (grid[0] > grid[1]) == (size[1] > size[0])
+    assert torch.allclose(trace.logits, expected, atol=1e-5 * float(expected.abs().max()))
+    for one, other in zip(wide.calls, trace.calls, strict=True):
+        rows = one.rows(list(range(other.queries)))
+        assert torch.allclose(rows[..., : other.keys], other.rows(), atol=1e-5)
+        assert float(rows[..., other.keys :].abs().sum()) == 0.0
+    found = vs.rollout(trace)
+    assert found.grid.shape == tuple(grid)
+    assert found.values.sum() == pytest.approx(1, abs=1e-5)
+    y0, x0, y1, x1 = trace.placements[0].seen
+    assert (round(x1 - x0), round(y1 - y0)) == size

@@ -186,7 +186,7 @@ def test_maps_equal_the_methods(method, args, same):
 @pytest.mark.parametrize(
     ("op", "args", "words"),
     [
-        ("row", {}, "request: operation 'row'; expected rows, map, links, upload"),
+        ("row", {}, "request: operation 'row'; expected rows, map, links, audit, upload"),
         ("rows", {"source": 2}, "request: source 2; expected 0 to 0"),
         ("rows", {"source": "x"}, "request: source 'x'; expected a whole number"),
         ("rows", {"source": -1}, "request: source -1; expected 0 to 0"),

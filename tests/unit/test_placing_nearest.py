@@ -239,3 +239,16 @@ def test_rows_taken_out_of_the_file_are_no_neighbours(home, tmp_path):
     assert "truck/1" not in names
     store, own = read_store(home / "old.vectors"), names.index("truck/5")
     np.testing.assert_array_equal(vectors.vector(own, 5)[0], store.matrix(5)[store.rows().id.index("truck/5")])
+
+
+def test_nearest_in_python(home):
+    (one,) = vs.nearest(home / "old.parquet", "ship/3", k=1, layer=-1)
+    assert set(one) == {"id", "path", "label", "predicted", "distance"}
+    torch.set_num_threads(1)
+    model = vs.load("builtin:photos")
+    assert vs.nearest(home / "old.parquet", home / "new/ship/3.png", k=1, model=model)[0]["id"] == "ship/3"
+    with torch.no_grad():
+        next(model.module.parameters()).add_(1.0)
+    other = vs.load(model.module, input_size=model.input_size, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(vs.VitscopeError, match="has weights"):
+        vs.nearest(home / "old.parquet", home / "new/ship/3.png", model=other)

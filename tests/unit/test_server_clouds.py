@@ -188,3 +188,5 @@ def test_serve_refuses_a_model_that_did_not_make_the_points(file, tmp_path):
 def test_serve_says_what_is_wrong_with_a_file(tmp_path):
     with pytest.raises(ArgumentError, match="no such file"):
         job.explorer_of(job.Serving((), (), {}, {}, clouds=(Path(tmp_path / "none.parquet"),)), Settings(), lambda _: None)
+    with pytest.raises(ArgumentError, match="--photos with 0 files of points"):
+        job.explorer_of(job.Serving((), (), {}, {}, cloud_photos=tmp_path), Settings(), lambda _: None)

@@ -1,4 +1,5 @@
 /* What there is to look at: plain JSON from Python. */
+import type { AuditSource } from "./audit";
 import { checkClouds, type Cloud } from "./clouds";
 import { ViewError } from "./errors";
 
@@ -69,7 +70,8 @@ export interface Source {
   padded: [number, number][];
   tokens: { n: number; patches: number[]; named: NamedToken[] };
   pooled: { name: string } | null;
-  layers: { path: string; heads: number; kind: string }[];
+  /** Of a hierarchical model: each layer's own grid, and how many tokens one query sees there. */
+  layers: { path: string; heads: number; kind: string; grid?: [number, number]; seen?: number }[];
   top: [string, number][];
   labels: string[];
   methods: Method[];
@@ -77,6 +79,7 @@ export interface Source {
   notes: string[];
   size_note: string;
   stored?: Stored | null;
+  audit?: AuditSource;
 }
 
 export interface Capabilities {

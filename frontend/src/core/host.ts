@@ -1,5 +1,6 @@
 /* The one interface between the view and wherever it lives: a page, a file, a notebook. */
 import type { LinksAnswer, MapAnswer, Rows } from "./answers";
+import type { Audit } from "./audit";
 import type { Catalogue } from "./catalogue";
 import type { Clouds } from "./clouds";
 import type { Links, State } from "./state";
@@ -41,6 +42,8 @@ export interface Host {
   /** One part or several, each better than the one before; leaving early stops the work. */
   map(request: MapRequest, signal: AbortSignal): AsyncIterable<MapAnswer>;
   links(request: LinksRequest, signal: AbortSignal): Promise<LinksAnswer>;
+  /** What the model was fed of a photo. */
+  audit(source: number, signal: AbortSignal): Promise<Audit>;
   upload(file: File, model: string, signal: AbortSignal): Promise<Uploaded>;
   /** Photos that the host itself can open, and one of them opened. */
   files(signal: AbortSignal): Promise<HostFile[]>;

@@ -1,6 +1,7 @@
 /* A notebook, through anywidget: answers come as custom messages with one buffer each; without a kernel, from what the notebook saved. */
 import type { AnyModel } from "@anywidget/types";
 import { linksOf, mapOf, rowsOf, type MapAnswer } from "../core/answers";
+import { auditOf, carriedAudit } from "../core/audit";
 import { unpack, type Block } from "../core/block";
 import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { fromBase64 } from "../core/coding";
@@ -95,6 +96,10 @@ export function notebookHost(model: AnyModel<Traits>): Host {
       if (live()) return linksOf(await one("links", { source, layer, head, ...(links.by === "top" ? { k: links.k } : { above: links.above }) }, signal));
       const from = saved(source);
       return storedLinks(from.source, from.block, request);
+    },
+    audit: async (source, signal) => {
+      if (!live()) return carriedAudit({ ...known!.sources[source]!, audit: { how: "none", why: GONE } });
+      return auditOf((await one("audit", { source }, signal)).meta);
     },
     upload: async (file, name, signal): Promise<Uploaded> => {
       const { meta } = await one("upload", { name: file.name, model: name }, signal, await file.arrayBuffer());

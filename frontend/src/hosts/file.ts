@@ -1,5 +1,6 @@
 /* A file that carries its data: nothing is fetched, what is not there is refused with the reason. */
 import type { MapAnswer } from "../core/answers";
+import { carriedAudit } from "../core/audit";
 import { unpack, type Block } from "../core/block";
 import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { fromBase64 } from "../core/coding";
@@ -55,6 +56,7 @@ export function fileHost(element: HTMLElement, only: number | null): Host {
       const { source, block } = await at(request.source);
       return storedLinks(source, block, request);
     },
+    audit: async (index) => carriedAudit(known!.sources[index]!),
     upload: async () => Promise.reject(new ViewError(known?.capabilities.why ?? "this is a file")),
     files: async () => [],
     open: async () => Promise.reject(new ViewError("this host opens no files")),

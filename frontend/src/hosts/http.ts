@@ -1,5 +1,6 @@
 /* The page of a local server: everything by addresses relative to the page. */
 import { framed, linksOf, mapOf, rowsOf } from "../core/answers";
+import { auditOf } from "../core/audit";
 import { unpack, type Block } from "../core/block";
 import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { liveClouds } from "../core/cloudanswers";
@@ -38,6 +39,7 @@ export function httpHost(): Host {
     },
     links: async ({ source, layer, head, links }: LinksRequest, signal) =>
       linksOf(await first("links", { source, layer, head, ...(links.by === "top" ? { k: links.k } : { above: links.above }) }, signal)),
+    audit: async (source, signal) => auditOf((await first("audit", { source }, signal)).meta),
     upload: async (file, model, signal) => {
       return added(await answer("upload", { name: file.name, model }, { method: "POST", body: file, signal }));
     },

@@ -9,6 +9,7 @@ from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
 from vitscope.api.misreading import misread
+from vitscope.api.nearest_job import nearest
 from vitscope.api.notebook import view
 from vitscope.api.parts import patch_filters, position_similarity, token_figure, token_pca
 from vitscope.api.sheets import write_sheet
@@ -38,6 +39,7 @@ __all__ = [
     "legrad",
     "load",
     "misread",
+    "nearest",
     "occlusion",
     "patch_filters",
     "position_similarity",

@@ -10,37 +10,73 @@ from numpy.typing import NDArray
 
 from vitscope.api.catalogue import entry
 from vitscope.core.maps import TokenMap
-from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, ROWS, Carried, Stored, level_for, map_arrays, stored_facts
+from vitscope.errors import ArgumentError
+from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, POOLED, ROWS, Carried, Stored, level_for, stored_facts
 
 if TYPE_CHECKING:
+    from vitscope.auditing.audit import Audit
+    from vitscope.core.sample import Sample
     from vitscope.trace import Trace
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CARRY_BYTES) -> list[Carried]:
+def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CARRY_BYTES, audits: Sequence[Audit] = ()) -> list[Carried]:
     """What a file carries of these photos: the same kind of rows for all of them, the best that fits.
 
     Args:
         explained: traces with their maps (each over the whole batch).
         limit: bytes of all photos' rows together, before compression.
+        audits: one for each photo, or none.
+
+    Raises:
+        ArgumentError: audits of other photos.
     """
     photos = [(trace[i], [one[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
     entries = [entry(trace) for trace, _ in photos]
     sizes = [(len(e["layers"]), sum(layer["heads"] for layer in e["layers"]), int(e["tokens"]["n"])) for e in entries]
     level = level_for(sizes, limit)
-    return [_carried(trace, maps, facts, level) for (trace, maps), facts in zip(photos, entries, strict=True)]
+    told = _told([trace.samples[0] for trace, _ in photos], audits)
+    return [
+        _carried(trace, maps, {**facts, "audit": audit}, level) for (trace, maps), facts, audit in zip(photos, entries, told, strict=True)
+    ]
+
+
+def _told(samples: Sequence[Sample], audits: Sequence[Audit]) -> list[dict[str, Any]]:
+    """``Source.audit`` of each photo."""
+    from vitscope.api.audit_panel import NOT_CARRIED, panel
+
+    if not audits:
+        return [{"how": "none", "why": NOT_CARRIED}] * len(samples)
+    if [one.sample.digest for one in audits] != [one.digest for one in samples]:
+        raise ArgumentError(f"{len(audits)} audits", expected=f"one of each of these {len(samples)} photos, in their order", where="audits")
+    return [{"how": "carried", "why": "", "panel": panel(one)} for one in audits]
 
 
 def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str) -> Carried:
-    level = level if facts["layers"] else MAPS
-    arrays: Arrays = map_arrays(maps)
+    level = MAPS if not facts["layers"] else level if trace.stages is None else POOLED
+    arrays: Arrays = {f"maps/{i}": drawn(trace, one) for i, one in enumerate(maps)}
     names = () if level in (ROWS, MAPS) else _askable(facts)
     if level != MAPS:
         arrays |= _exact_rows(trace, facts, names)
     if level in (ROWS, MEANS):
         arrays |= _coded(trace, heads=level == ROWS)
     return Carried({**facts, "stored": stored_facts(Stored(level, names, tuple(maps)))}, arrays)
+
+
+def drawn(trace: Trace, one: TokenMap) -> NDArray[np.generic]:
+    """A map's values on the first grid's tokens, raw, as the interactive view draws them; NaN outside the windows that were asked."""
+    from vitscope.methods.starts import start_of
+    from vitscope.methods.windows import on_first_grid, reach
+
+    if trace.stages is None or one.layer is None:
+        return one.tokens
+    values = one.tokens.copy()
+    if one.method == "attention":
+        weights = start_of(trace, one.query or "pooled", layer=one.layer).weights
+        if weights is not None:
+            values[..., ~reach(trace, one.layer, weights[0].cpu().numpy())] = np.nan
+    return on_first_grid(trace, one.layout, values)
 
 
 def _askable(facts: dict[str, Any]) -> tuple[str, ...]:

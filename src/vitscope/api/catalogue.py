@@ -32,13 +32,24 @@ def entry(trace: Trace) -> dict[str, Any]:
         notes = [*notes, f"The head reads {' and '.join(r.name for r in starts)}; pooled is the first of them here."]
     return {
         **facts,
-        "layers": [] if why else [{"path": call.path, "heads": call.heads, "kind": call.kind} for call in trace.blocks],
+        "layers": [] if why else [_layer(trace, number) for number in range(len(trace.blocks))],
         "top": [[label, share] for label, share in trace.top(5)] if trace.logits is not None else [],
         "labels": list(trace.labels),
         "methods": methods(trace, why),
         "sinks": sinks,
         "notes": [*facts["notes"], *notes],
     }
+
+
+def _layer(trace: Trace, number: int) -> dict[str, Any]:
+    """One layer; of a hierarchical model with its own grid, and how many tokens one query sees there."""
+    call = trace.blocks[number]
+    facts = {"path": call.path, "heads": call.heads, "kind": call.kind}
+    if trace.stages is None:
+        return facts
+    from vitscope.methods.windows import widest
+
+    return {**facts, "grid": list(trace.layout_read(number).grid), "seen": widest(trace, number)}
 
 
 def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
@@ -78,10 +89,10 @@ def _why_not(trace: Trace, method: Method, no_rows: str) -> str:
 
 def _no_rows(trace: Trace) -> str:
     """Why this model's attention has no rows over all tokens; "" where it has."""
-    from vitscope.methods.fusion import require_global
+    from vitscope.methods.fusion import require_map
 
     try:
-        require_global(trace, trace.blocks)
+        require_map(trace, trace.blocks)
     except VitscopeError as error:
         return str(error)
     return ""
@@ -91,6 +102,8 @@ def _sinks(trace: Trace) -> tuple[list[dict[str, Any]], list[str]]:
     """Tokens that receive at least eight even shares of all attention, and a note where not all queries were asked."""
     from vitscope.methods.heads import SINK, received
 
+    if trace.stages is not None:
+        return [], ["Sinks are not looked for over windows and stages."]
     shares, asked = received(trace)
     found = [{"token": int(i), "received": float(shares[i])} for i in np.flatnonzero(shares >= SINK)]
     return found, [] if asked == trace.layout.n else [f"Sinks were looked for from {asked} of {trace.layout.n} queries, evenly spread."]

@@ -15,7 +15,7 @@ import numpy as np
 
 from vitscope.api.embedding import embed_photos, layer_numbers, plan
 from vitscope.api.progress import progress
-from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, project
+from vitscope.api.projecting import Layer, findings, label_names, layer_curve, model_accuracy, numbers_note, project
 from vitscope.api.write import written_state
 from vitscope.core.files import write_atomically
 from vitscope.core.projection import Projection
@@ -90,6 +90,12 @@ class Embedded:
     accuracy: tuple[float | None, int]
     found: dict[str, Any]
     label_names: dict[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the folder and its labels."""
+        numbers = numbers_note(self.label_names)
+        return (*self.folder.notes, numbers) if numbers else self.folder.notes
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -265,7 +271,7 @@ def provenance_of(done: Embedded) -> dict[str, Any]:
         "label_names": done.label_names,
         "left_out": [list(pair) for pair in done.left_out[:1000]],
         "left_out_found": len(done.left_out),
-        "notes": list(done.folder.notes),
+        "notes": list(done.notes),
         "projections": [
             {"layer": one.layer, "method": one.method, "seed": one.seed, "parameters": one.parameters} for one in done.projections
         ],
@@ -279,7 +285,7 @@ def _json(values: dict[str, Any]) -> str:
 def summary(done: Embedded) -> list[str]:
     """The same for people, a line each."""
     labels = len({*done.rows.label} - {""})
-    lines = [f"{len(done.rows):,} photos ({done.folder.kind}), {labels or 'no'} labels", *(f"note: {note}" for note in done.folder.notes)]
+    lines = [f"{len(done.rows):,} photos ({done.folder.kind}), {labels or 'no'} labels", *(f"note: {note}" for note in done.notes)]
     if done.left_out:
         lines.append(f"left out: {len(done.left_out):,}")
         lines += [f"  {path}: {reason}" for path, reason in done.left_out[:10]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from vitscope.auditing.audit import Audit
     from vitscope.models.loaded import LoadedModel
     from vitscope.trace import Trace
 
@@ -29,6 +30,7 @@ class Options:
         target, against: a label or index; None is the top prediction, and nothing to set it against.
         fuse, residual, discard: of rollout and its relatives.
         check: add trust figures to every map.
+        audit: look at what the model was fed, too.
     """
 
     layer: int | None = None
@@ -41,6 +43,7 @@ class Options:
     discard: float | None = None
     check: bool = False
     seed: int = 0
+    audit: bool = False
 
     @property
     def aim(self) -> object:
@@ -60,10 +63,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One batch of photos: its trace, and a map (over the whole batch) for each method."""
+    """One batch of photos: its trace, a map (over the whole batch) for each method, and where asked for an audit of each photo."""
 
     trace: Trace
     maps: tuple[TokenMap, ...] = field(default=())
+    audits: tuple[Audit, ...] = ()
 
 
 def explain(
@@ -96,7 +100,8 @@ def explain(
     for name in names:
         say(name)
         maps += _maps_of(trace, name, chosen)
-    return Explanation(trace, tuple(_checked(trace, maps, chosen, say) if chosen.check else maps))
+    checked = _checked(trace, maps, chosen, say) if chosen.check else maps
+    return Explanation(trace, tuple(checked), tuple(_audited(model, trace, say)) if chosen.audit else ())
 
 
 def default_methods(model: LoadedModel) -> list[str]:
@@ -135,6 +140,15 @@ def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
     pooled = "query" not in taken or options.query in (None, "pooled")
     starts = max(1, len(trace.layout.readouts)) if "start" in taken and pooled else 1
     return [one_map(trace, name, options.aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
+
+
+def _audited(model: LoadedModel, trace: Trace, say: Tell) -> Iterator[Audit]:
+    """Of each photo, what the model was fed."""
+    from vitscope.api.audit_panel import audit_sample
+
+    for sample in trace.samples:
+        say(f"what the model was fed of {sample.id}")
+        yield audit_sample(model, sample)
 
 
 def _checked(trace: Trace, maps: Sequence[TokenMap], options: Options, say: Tell) -> list[TokenMap]:

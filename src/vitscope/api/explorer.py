@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitscope.api.asked import KNOWN, read
+from vitscope.api.audit_panel import NO_MODEL, audit_sample, auditor
 from vitscope.api.cache import ByteCache
 from vitscope.errors import ArgumentError, PhotoError, WorkError
 from vitscope.web.compute import OPS, Stop, never
 
 if TYPE_CHECKING:
+    from vitscope.auditing.audit import Audit
     from vitscope.core.maps import TokenMap
     from vitscope.core.sample import Sample
     from vitscope.methods import Method
@@ -53,6 +56,7 @@ class Source:
     Attributes:
         trace: kept for good where it was given; None where ``make`` can run the photo again.
         model: the reference its passes are counted under, so that one model runs one pass at a time.
+        audit: looks at what the model was fed; None where the model is not at hand.
     """
 
     facts: dict[str, Any]
@@ -60,6 +64,7 @@ class Source:
     model: str
     trace: Trace | None
     make: Callable[[], Trace]
+    audit: Callable[[], Audit] | None = None
 
 
 class Explorer:
@@ -122,7 +127,7 @@ class Explorer:
         first = len(self._sources)
         for i in range(len(trace)):
             one = trace[i]
-            source = self._described(one, None)
+            source = self._described(one, None, auditor(trace, i, self.models))
             with self._lock:
                 self._sources.append(replace(source, trace=one))
         return first
@@ -138,7 +143,7 @@ class Explorer:
                 raise ArgumentError(held, expected=f"{PHOTO_BYTES:,} together", where="upload", todo="start anew to look at more photos")
             self._taken += len(raw)
         try:
-            return self.add_sample(lambda: _read(raw, name, self.pixels), name, model)
+            return self.add_sample(lambda: _read(raw, name, self.pixels), name, model, lambda: _audited(raw, name, self.models[model]))
         except BaseException:
             with self._lock:
                 self._taken -= len(raw)
@@ -148,8 +153,15 @@ class Explorer:
         """There are no points here; see :class:`vitscope.api.cloud.CloudExplorer`."""
         raise ArgumentError(f"row {row} of cloud {cloud}", expected="photos: there are no points here", where="request")
 
-    def add_sample(self, again: Callable[[], Sample], name: str, model: str) -> int:
-        """Take in one photo that can be read again whenever its trace had to make room, and run it through a model; returns its number."""
+    def add_sample(self, again: Callable[[], Sample], name: str, model: str, audit: Callable[[], Audit] | None = None) -> int:
+        """Take in one photo and run it through a model; returns its number.
+
+        Args:
+            again: reads the photo, now and whenever its trace had to make room.
+            name: for people.
+            model: its id.
+            audit: looks at what the model was fed of it; what ``again`` gives where None.
+        """
         loaded = self.models[model]
 
         def make() -> Trace:
@@ -164,19 +176,20 @@ class Explorer:
                 where=name,
                 todo="give a larger cache, or a smaller photo or input size",
             )
-        source = self._described(trace, make)
+        source = self._described(trace, make, audit or (lambda: audit_sample(loaded, again())))
         with self._lock:
             self._sources.append(source)
             number = len(self._sources) - 1
         self.cache.put(("trace", number), trace, trace.nbytes)
         return number
 
-    def _described(self, one: Trace, make: Callable[[], Trace] | None) -> Source:
+    def _described(self, one: Trace, make: Callable[[], Trace] | None, audit: Callable[[], Audit] | None) -> Source:
         from vitscope.api.catalogue import entry
         from vitscope.views.photo import displayed
         from vitscope.web.encode import jpeg
 
-        return Source(entry(one), jpeg(displayed(one.samples[0])), one.provenance.model, None, make or (lambda: one))
+        facts = {**entry(one), "audit": {"how": "live", "why": ""} if audit else {"how": "none", "why": NO_MODEL}}
+        return Source(facts, jpeg(displayed(one.samples[0])), one.provenance.model, None, make or (lambda: one), audit)
 
     # what is asked
 
@@ -184,7 +197,7 @@ class Explorer:
         """Packed blocks; see :meth:`vitscope.web.compute.Compute.answer`."""
         if op not in OPS:
             raise ArgumentError(f"operation {op!r}", expected=", ".join(OPS), where="request")
-        work = {"rows": self._rows, "map": self._map, "links": self._links, "upload": self._upload}
+        work = {"rows": self._rows, "map": self._map, "links": self._links, "audit": self._audit, "upload": self._upload}
         try:
             yield from work[op](args, stop)
         except _Stopped:
@@ -223,6 +236,17 @@ class Explorer:
 
         yield self._kept(key, compute)
 
+    def _audit(self, args: Mapping[str, Any], stop: Stop) -> Iterator[bytes]:
+        from vitscope.api.audit_panel import panel
+
+        number = self._numbered(read(args, ("source",), "audit").get("source", 0))
+        look = self._sources[number].audit
+        if look is None:
+            raise ArgumentError("no audit", expected="a photo whose model is at hand", where="audit", todo=NO_MODEL)
+        with self.passing(self._sources[number].model):
+            if not stop():
+                yield self._kept(("audit", number), lambda: _packed({}, {"audit": panel(look())}))
+
     def _upload(self, args: Mapping[str, Any], stop: Stop) -> Iterator[bytes]:
         data = args.get("bytes")
         asked = read({key: value for key, value in args.items() if key != "bytes"}, ("name", "model"), "upload")
@@ -239,9 +263,10 @@ class Explorer:
         number, method = self._numbered(asked.get("source", 0)), find_method(asked.get("method", "attention"))
         aim = _aim(asked) if method.class_specific else None
         chosen = {name: asked[name] for name in method.options if name in asked and name != "target"}
+        staged = any("grid" in layer for layer in self._sources[number].facts["layers"])
         key = ("map", number, method.name, aim, tuple(sorted(chosen.items())))
         found = self.cache.get(key)
-        if found is None and method.name == "rollout" and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
+        if found is None and method.name == "rollout" and not staged and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
             yield from self._refined(key, number, chosen, stop)
             return
         yield found or self._whole(key, number, method, aim, chosen, stop)
@@ -251,7 +276,16 @@ class Explorer:
         if method.class_specific:
             with self.passing(self._sources[number].model):
                 return self._kept(key, lambda: self._run(number, method, aim, chosen, stop))
-        return self._kept(key, lambda: self._map_block(number, method.run(self._trace(number), **chosen)))
+        return self._kept(key, lambda: self._plain(number, method, chosen))
+
+    def _plain(self, number: int, method: Method, chosen: dict[str, Any]) -> bytes:
+        """A map from the trace alone; a patch of the first grid asks as the token of the layer that covers it."""
+        from vitscope.methods.windows import query_at
+
+        trace = self._trace(number)
+        asked = chosen.get("query", "pooled")
+        own = {**chosen, "query": query_at(trace, asked, chosen.get("layer", -1))} if "query" in chosen else chosen
+        return self._map_block(number, method.run(trace, **own), query=asked if trace.stages is not None else None)
 
     def _run(self, number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map that may need the model again; what its gradients left is kept for the next method."""
@@ -273,13 +307,15 @@ class Explorer:
                 self.cache.put(key, block, len(block))
             yield block
 
-    def _map_block(self, number: int, one: TokenMap, state: Refined | None = None) -> bytes:
+    def _map_block(self, number: int, one: TokenMap, state: Refined | None = None, query: Any = None) -> bytes:
         """One map as a block; with its standard error and progress where it is refined."""
+        from vitscope.api.carry import drawn
         from vitscope.methods import METHODS
+        from vitscope.methods.starts import query_text
         from vitscope.views.photo import mean_token
         from vitscope.views.plain import plain
 
-        arrays: dict[str, NDArray[np.generic]] = {"values": one.tokens}
+        arrays: dict[str, NDArray[np.generic]] = {"values": drawn(self._trace(number), one)}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
         labels = self._sources[number].facts["labels"]
@@ -292,7 +328,7 @@ class Explorer:
             "notes": list(one.notes),
             "layer": one.layer,
             "head": one.head,
-            "query": one.query,
+            "query": one.query if query is None else query_text(query),
             "target": labels[index] if isinstance(index, int) else None,
             "against": labels[against] if isinstance(against, int) else None,
             "parameters": plain(one.parameters),
@@ -370,15 +406,34 @@ def _read(raw: bytes, name: str, pixels: int) -> Sample:
     """A sample from the bytes of a file, read as any other file is."""
     from vitscope.inputs.images import read_sample
 
-    plain = Path(name.replace("\\", "/")).name or "photo"
-    with TemporaryDirectory(prefix="vitscope-") as room:
-        path = Path(room) / ("photo" + Path(plain).suffix[:8])
-        path.write_bytes(raw)
+    plain = _plain_name(name)
+    with _as_file(raw, name) as path:
         try:
             sample = read_sample(path, id=Path(plain).stem or "photo", max_pixels=pixels)
         except PhotoError as error:  # about the file people know, not about our copy of it
             raise PhotoError(error.got, expected=error.expected, where=plain, todo=error.todo) from error
     return replace(sample, path=plain)
+
+
+def _audited(raw: bytes, name: str, model: LoadedModel) -> Audit:
+    """What a model is fed of a file, looked at as a file: what it says of itself counts too."""
+    from vitscope.api.auditing import audit
+
+    with _as_file(raw, name) as path:
+        return audit(model, path)
+
+
+@contextmanager
+def _as_file(raw: bytes, name: str) -> Iterator[Path]:
+    """The bytes as a file, under the name people know, as long as the block lasts."""
+    with TemporaryDirectory(prefix="vitscope-") as room:
+        path = Path(room) / _plain_name(name)
+        path.write_bytes(raw)
+        yield path
+
+
+def _plain_name(name: str) -> str:
+    return Path(name.replace("\\", "/")).name or "photo"
 
 
 def _packed(arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> bytes:

@@ -37,7 +37,8 @@ def finish(one: Explanation, photos: int) -> Finished:
     from vitscope.api.views import views_of
     from vitscope.api.write import carried_of
 
-    return Finished(views_of(one.trace, one.maps), carried_of([(one.trace, one.maps)], share=len(one.trace) / photos), tuple(answers(one)))
+    held = carried_of([(one.trace, one.maps)], len(one.trace) / photos, one.audits)
+    return Finished(views_of(one.trace, one.maps), held, tuple(answers(one)))
 
 
 def answers(one: Explanation) -> Iterator[str]:

@@ -170,6 +170,10 @@ def _check_choice(job: Job, out: Path) -> None:
         )
     if kind_of(out) == ".png" and len(job.photos) > 1 and not job.state:
         raise ArgumentError(f"{len(job.photos)} photos for {out.name}", expected="one photo for one .png", todo="give --out a folder")
+    if job.options.audit and kind_of(out) not in (".html", ""):
+        raise ArgumentError(
+            f"--audit for {out.name}", expected="a name ending in .html, or a folder", todo="or: vitscope patches PHOTO --out FILE.png"
+        )
     from vitscope.methods.registry import find_method
 
     for name in job.methods:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,24 +23,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        photo: an id or a path of the file, or any photo.
+        k: how many.
+        layer: block; the last map's where None.
+        patch: "row,column", where the vectors are those of tokens.
+    """
+
+    photo: str
+    k: int = 10
+    layer: int | None = None
+    patch: str | None = None
+
+
+@dataclass(frozen=True)
 class NearestJob:
     """One ``vitscope nearest``.
 
     Attributes:
         file: of ``vitscope embed``, its vectors beside it.
-        photo: an id or a path of the file, or any photo.
-        k: how many.
-        layer: block; the last map's where None.
-        patch: "row,column", where the vectors are those of tokens.
         model: reference; the one the file names where None. It is loaded only where it is needed.
         given: what :func:`vitscope.load` takes besides the reference.
     """
 
     file: Path
-    photo: str
-    k: int
-    layer: int | None
-    patch: str | None
+    asked: Asked
     model: str | None
     given: Mapping[str, Any]
     as_json: bool = False
@@ -50,10 +60,13 @@ class NearestJob:
 
 def run(job: NearestJob) -> dict[str, Any]:
     """Find them and print them; returns what is printed as plain values."""
+    from vitscope.api.loading import load_model
+
     with progress(quiet=job.quiet or job.as_json) as tell:
         tell(f"reading {job.file.name}")
         cloud = read_cloud(job.file)
-        found = nearest_to(cloud, beside(cloud), job, tell)
+        ref = job.model or str(cloud.made["model"])
+        found = nearest_to(cloud, beside(cloud), job.asked, lambda: load_model(ref, dict(job.given), job.threads, tell))
     if job.as_json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     else:
@@ -61,37 +74,74 @@ def run(job: NearestJob) -> dict[str, Any]:
     return found
 
 
-def nearest_to(cloud: Cloud, vectors: Beside, job: NearestJob, tell: Any) -> dict[str, Any]:
-    """The nearest of a photo, or of one of its patches.
+def nearest(
+    file: str | Path,
+    photo: str | Path,
+    *,
+    k: int = 10,
+    layer: int | None = None,
+    patch: tuple[int, int] | None = None,
+    model: LoadedModel | None = None,
+) -> list[dict[str, Any]]:
+    """The photos nearest to one, or the patches nearest to a patch, in the model's own space: Euclidean, exact, nearest first.
+
+    Args:
+        file: of ``vitscope embed``, its vectors beside it.
+        photo: an id or a path of the file, or any other photo.
+        k: how many.
+        layer: block, −1 the last that is kept; the last map's where None.
+        patch: (row, column), where the vectors are those of tokens.
+        model: the one that made the file; where None the one it names is loaded, if it is needed at all.
+
+    Returns:
+        ``id, path, label, predicted, distance`` of each, and of tokens ``token`` in words.
 
     Raises:
-        ArgumentError: no such photo, layer or patch, or another model than the file's.
+        ArgumentError: no such photo, layer or patch, no vectors beside the file, or another model than the file's.
         PhotoError: a photo that cannot be read.
     """
+    cloud = read_cloud(file)
+    asked = Asked(str(photo), k, layer, None if patch is None else f"{patch[0]},{patch[1]}")
+
+    def made() -> LoadedModel:
+        from vitscope.api import load
+
+        return load(str(cloud.made["model"])) if model is None else model
+
+    found: list[dict[str, Any]] = nearest_to(cloud, beside(cloud), asked, made)["nearest"]
+    return found
+
+
+def nearest_to(cloud: Cloud, vectors: Beside, asked: Asked, model: Callable[[], LoadedModel]) -> dict[str, Any]:
+    """What ``vitscope nearest`` prints, as plain values; see :func:`nearest`."""
     kind = vectors.stores[0].manifest.vectors
-    layer = _layer(vectors, cloud.maps[-1].layer if job.layer is None else job.layer)
-    if (kind == "tokens") != (job.patch is not None):
+    layer = _layer(vectors, cloud.maps[-1].layer if asked.layer is None else asked.layer)
+    if (kind == "tokens") != (asked.patch is not None):
         needs = "--patch row,column" if kind == "tokens" else "no --patch: make them with vitscope embed --vectors tokens"
         raise ArgumentError(f"these vectors are {kind}", expected=needs, where=cloud.name)
-    rows_of = find_rows(cloud, job.photo)
-    model = _model(cloud, job, tell) if kind == "tokens" or not len(rows_of) else None
-    layout = model.layout() if model is not None and kind == "tokens" else None
-    token = 0 if layout is None else _token(layout, job.patch or "")
+    rows_of = find_rows(cloud, asked.photo)
+    loaded = _own(cloud, model()) if kind == "tokens" or not len(rows_of) else None
+    layout = loaded.layout() if loaded is not None and kind == "tokens" else None
+    token = 0 if layout is None else _token(layout, asked.patch or "")
     itself = None
-    if model is not None and not len(rows_of):
-        query = _new(model, job.photo, kind, layer, token)
+    if loaded is not None and not len(rows_of):
+        query = _new(loaded, asked.photo, kind, layer, token)
     else:
         itself = int(rows_of[0]) if layout is None else _row_of(cloud, rows_of, token)
         query = vectors.vector(itself, layer)
-    tell("looking at every vector")
-    index, distance = vectors.nearest(query, job.k, layer, but=itself)
+    rows = _described(cloud, layout, *vectors.nearest(query, asked.k, layer, but=itself))
+    return {"photo": asked.photo, "patch": asked.patch, "layer": layer, "vectors": kind, "model": cloud.made["model"], "nearest": rows}
+
+
+def _described(cloud: Cloud, layout: TokenLayout | None, index: NDArray[np.int64], distance: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Neighbours as plain values."""
     names = ("id", "path", "label", "predicted")
     rows = [{name: one.get(name) for name in names} for one in cloud.rows(index.tolist())] if len(index) else []
     for one, point, far in zip(rows, index, distance, strict=True):
         one["distance"] = float(far)
         if layout is not None:
             one["token"] = _token_words(layout, int(cloud.column("token")[int(point)].as_py()))
-    return {"photo": job.photo, "patch": job.patch, "layer": layer, "vectors": kind, "model": cloud.made["model"], "nearest": rows}
+    return rows
 
 
 def find_rows(cloud: Cloud, photo: str) -> NDArray[np.intp]:
@@ -124,13 +174,11 @@ def _layer(vectors: Beside, layer: int) -> int:
     return layer
 
 
-def _model(cloud: Cloud, job: NearestJob, tell: Any) -> LoadedModel:
+def _own(cloud: Cloud, model: LoadedModel) -> LoadedModel:
+    """The model, which must be the one that made the file."""
     from vitscope.api.live_cloud import own_model
-    from vitscope.api.loading import load_model
 
-    ref = job.model or str(cloud.made["model"])
-    model = load_model(ref, dict(job.given), job.threads, tell)
-    own_model(cloud, {ref: model})
+    own_model(cloud, {model.ref: model})
     return model
 
 

@@ -42,12 +42,12 @@ def token_pca(traces: Trace | Sequence[Trace], layer: int = -1, *, foreground: b
     number = layer % count
     grids, layouts, placements, photos, ids = [], [], [], [], []
     for trace in given:
-        tokens = vectors_of(trace, "tokens", [number])[number]
-        if tokens.shape[1] != trace.layout.n:
-            raise ArgumentError(f"block {number} has {tokens.shape[1]} tokens", expected=f"{trace.layout.n}", where="token_pca")
+        tokens, layout = vectors_of(trace, "tokens", [number])[number], trace.layout_of(number)
+        if tokens.shape[1] != layout.n:
+            raise ArgumentError(f"block {number} has {tokens.shape[1]} tokens", expected=f"{layout.n}", where="token_pca")
         for i, sample in enumerate(trace.samples):
-            grids.append(tokens[i, trace.layout.patches].reshape(*trace.layout.grid, -1))
-            layouts.append(trace.layout)
+            grids.append(tokens[i, layout.patches].reshape(*layout.grid, -1))
+            layouts.append(layout)
             placements.append(trace.placements[i])
             photos.append(sample.photo)
             ids.append(sample.id)

@@ -167,7 +167,7 @@ def _placed(model: LoadedModel, old: Cloud, maps: Sequence[Path], folder: Folder
 def _agreement(old: Cloud, one: Map, before: Beside, store: Store, rows: Rows, new: Projection) -> dict[str, Any]:
     """How far the places of labelled new points can be trusted: mean share of their nearest old points that have their label."""
     none = {"points": len(new), "label_agreement": None, "original_label_agreement": None, "neighbours": NEAR}
-    if "label" not in old.columns or before.stores[0].tokens() != 1 or (before.points < 0).any() or (before.rows < 0).any():
+    if "label" not in old.columns or before.stores[0].tokens(before.layer) != 1 or (before.points < 0).any() or (before.rows < 0).any():
         return none
     labels, asked = np.array(old.column("label").fill_null("").to_pylist(), dtype=object), np.array(rows.label, dtype=object)
     known = (asked != "") & np.isin(asked, labels)

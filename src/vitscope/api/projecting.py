@@ -50,7 +50,7 @@ class Layer:
     @cached_property
     def tokens(self) -> int:
         """Vectors of each photo."""
-        return self.store.tokens()
+        return self.store.tokens(self.number)
 
     @property
     def count(self) -> int:
@@ -237,6 +237,14 @@ def label_names(rows: Rows, names: Sequence[str]) -> dict[str, str]:
         except ArgumentError:
             continue
     return known
+
+
+def numbers_note(known: Mapping[str, str]) -> str:
+    """Which labels were taken for class numbers, with an example; "" where none was. Folders called 0, 1, 2 … may mean something else."""
+    numbers = sorted((label for label, name in known.items() if label.isdecimal() and label != name), key=int)
+    if not numbers:
+        return ""
+    return f"{len(numbers)} labels are taken for the model's class numbers ({numbers[0]}: {known[numbers[0]]}); right and wrong rest on it"
 
 
 def model_accuracy(rows: Rows, known: Mapping[str, str]) -> tuple[float | None, int]:

@@ -64,6 +64,8 @@ def explorer_of(serving: Serving, settings: Settings, tell: Callable[[str], None
     from vitscope.inputs.images import read_samples
     from vitscope.projection.table import read_cloud
 
+    if serving.cloud_photos is not None and len(serving.clouds) != 1:
+        raise ArgumentError(f"--photos with {len(serving.clouds)} files of points", expected="one .parquet with it")
     clouds = []
     for path in serving.clouds:
         tell(f"reading {path.name}")

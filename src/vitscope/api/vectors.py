@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from vitscope.trace import Trace
 
+#: What of a read-out may be on no token of an earlier layer: rounding.
+WHOLE = 1e-4
+
 KINDS = ("pooled", "cls", "patch-mean", "tokens")
 
 
@@ -24,7 +27,8 @@ def vectors_of(trace: Trace, kind: str = "pooled", layers: Sequence[int] | None 
 
     Formula:
         ``w · Z_l``: "pooled" with ``w`` what the head reads of the last block (several read-outs one after the other, as a head sees
-        them; of an attention pool its own row, mean over heads); "cls" and "patch-mean" that token, and the patches' mean.
+        them; of an attention pool its own row, mean over heads); "cls" and "patch-mean" that token, and the patches' mean. In a
+        hierarchical model ``w`` is followed down to the layer's own tokens, each token's weight in equal parts to those it is made of.
 
     Args:
         trace: of a batch of photos.
@@ -43,7 +47,6 @@ def vectors_of(trace: Trace, kind: str = "pooled", layers: Sequence[int] | None 
     if kind not in KINDS:
         raise ArgumentError(f"vectors {kind!r}", expected=", ".join(KINDS), where="--vectors")
     hidden = trace.with_needs(Needs(hidden=True)).hidden
-    weights = [] if kind == "tokens" else _weights(trace, kind)
     found = {}
     for layer in range(len(hidden)) if layers is None else layers:
         if not 0 <= layer < len(hidden):
@@ -51,7 +54,9 @@ def vectors_of(trace: Trace, kind: str = "pooled", layers: Sequence[int] | None 
         z = hidden[layer]
         if z.dim() != 3:
             raise MethodError(f"block {layer} gives {list(z.shape)}", expected="tokens [b, n, width]", where=trace.provenance.model)
-        found[layer] = _array(z) if kind == "tokens" else np.concatenate([_read(z, w, layer, trace) for w in weights], axis=1)
+        found[layer] = (
+            _array(z) if kind == "tokens" else np.concatenate([_read(z, w, layer, trace) for w in _weights(trace, kind, layer)], axis=1)
+        )
     return found
 
 
@@ -69,24 +74,32 @@ def _read(z: Tensor, weights: Tensor, layer: int, trace: Trace) -> NDArray[np.fl
     return _array(torch.einsum("bn,bnw->bw", weights, z.to(weights.dtype)))
 
 
-def _weights(trace: Trace, kind: str) -> list[Tensor]:
-    """One row of weights ``[b, n]`` for each read-out."""
+def _weights(trace: Trace, kind: str, layer: int) -> list[Tensor]:
+    """One row of weights ``[b, n]`` over a layer's tokens for each read-out."""
     from vitscope.methods.starts import pool_vector, start_of
 
-    layout = trace.layout
+    layout = trace.layout_of(layer)
     if kind == "patch-mean":
         return [_even(trace, layout.kinds == Kind.PATCH)]
     if kind == "cls":
         if not (layout.kinds == Kind.CLS).any():
-            raise MethodError("this model has no CLS token", where=trace.provenance.model, todo="use --vectors patch-mean")
+            which = "this model has" if trace.stages is None else f"layer {layer} has"
+            raise MethodError(f"{which} no CLS token", where=trace.provenance.model, todo="use --vectors patch-mean")
         return [_even(trace, layout.kinds == Kind.CLS)]
-    if not layout.readouts:
+    if not trace.layout.readouts:
         raise MethodError(
             "it is not known which tokens this model's head reads", where=trace.provenance.model, todo="use --vectors patch-mean, or cls"
         )
     found = []
-    for number, readout in enumerate(layout.readouts):
-        begin = start_of(trace, "pooled", number)
+    for number, readout in enumerate(trace.layout.readouts):
+        begin = start_of(trace, "pooled", number, layer)
+        if begin.weights is not None and float(begin.weights[0].sum()) < 1 - WHOLE:
+            raise MethodError(
+                f"{1 - float(begin.weights[0].sum()):.0%} of what the head reads ({readout.name}) is on no token of layer {layer}",
+                expected="a read-out made of that layer's tokens",
+                where=trace.provenance.model,
+                todo="use --vectors patch-mean, or later layers",
+            )
         if begin.weights is None and begin.pool[-1].keys != layout.n:
             raise MethodError(_late(readout), where=trace.provenance.model, todo="use --vectors patch-mean")
         found.append(

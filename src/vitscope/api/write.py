@@ -16,6 +16,7 @@ from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from vitscope.auditing.audit import Audit
     from vitscope.trace import Trace
     from vitscope.views.explore import Carried
     from vitscope.views.state import State
@@ -28,6 +29,7 @@ def report(
     *,
     interactive: bool = True,
     state: State | Mapping[str, Any] | None = None,
+    audits: Sequence[Audit] = (),
 ) -> Path:
     """Write one offline HTML file: the photo, what the model was fed, its answer, the maps and how far to trust them.
 
@@ -37,24 +39,33 @@ def report(
         path: the file to write.
         interactive: carry attention rows too, as many as fit 16 MB, so that one can point at any patch; the report says how exact they are.
         state: what the interactive view shows first.
+        audits: of each photo, from :func:`vitscope.audit`: the view shows them in a panel.
 
     Raises:
-        ArgumentError: a state that cannot be.
+        ArgumentError: a state that cannot be, or audits of other photos.
         OutputError: the file cannot be written.
     """
     from vitscope.web.report import write_report
 
     listed, shown = _listed(maps), state_of(state)
-    return Path(write_report(views_of(trace, listed), Path(path), carried_of([(trace, listed)]) if interactive else (), shown))
+    return Path(
+        write_report(views_of(trace, listed), Path(path), carried_of([(trace, listed)], audits=audits) if interactive else (), shown)
+    )
 
 
-def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], share: float = 1.0) -> list[Carried]:
-    """What a report carries for its interactive view, in so large a share of its room; a bare entry where the view was not built."""
+def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], share: float = 1.0, audits: Sequence[Audit] = ()) -> list[Carried]:
+    """What a report carries for its interactive view, in so large a share of its room; a bare entry where the view was not built.
+
+    Args:
+        explained: traces with their maps.
+        share: of the room for rows.
+        audits: one for each photo, or none.
+    """
     from vitscope.api.carry import carry
     from vitscope.views.explore import CARRY_BYTES, Carried
     from vitscope.web.interactive import built
 
-    return carry(explained, int(CARRY_BYTES * share)) if built() else [Carried({}, {})]
+    return carry(explained, int(CARRY_BYTES * share), audits) if built() else [Carried({}, {})]
 
 
 def state_of(given: State | Mapping[str, Any] | str | None) -> State:

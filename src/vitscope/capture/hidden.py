@@ -105,20 +105,6 @@ def first_tensor(output: Any, block: nn.Module) -> Tensor:
     return found
 
 
-def tokens_of(x: Tensor, channel: int) -> Tensor:
-    """``[b, n, c]`` from ``[b, n, c]``, ``[b, h, w, c]`` or (channels on axis 1) ``[b, c, h, w]``."""
-    if x.dim() != 4:
-        return x
-    return x.flatten(2).transpose(1, 2) if channel == 1 else x.flatten(1, 2)
-
-
-def shaped(tokens: Tensor, like: Tensor, channel: int) -> Tensor:
-    """The way back, to the shape of ``like`` (but for the batch)."""
-    if like.dim() != 4:
-        return tokens
-    return tokens.transpose(1, 2).reshape(-1, *like.shape[1:]) if channel == 1 else tokens.reshape(-1, *like.shape[1:])
-
-
 def batch_second(shape: torch.Size, batch: int, tokens: int) -> bool:
     """Whether tokens come as ``[n, b, width]`` (only where they cannot be ``[b, n, width]``)."""
     return len(shape) == 3 and shape[:2] == (tokens, batch) and tokens != batch

@@ -48,7 +48,7 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
         notes=begin.notes,
         **({} if fused else on_padding(trace, 1.0 - values.sum(dim=1), values.new_ones(len(values)))),
     )
-    return token_map(trace, to_array(values), said, trace.layout_of(number))
+    return token_map(trace, to_array(values), said, trace.layout_read(number))
 
 
 def attention_by_layer(trace: Trace, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> list[Tensor]:

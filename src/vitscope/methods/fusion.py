@@ -104,6 +104,11 @@ def on_padding(trace: Trace, lost: Tensor, whole: Tensor) -> dict[str, Any]:
     return {"meta": {"padding": per_picture(shares)}, "picture_notes": tuple((text.format(x),) if x > SEEN else () for x in shares)}
 
 
+def stage_notes(trace: Trace) -> tuple[str, ...]:
+    """What a map through a hierarchical model's blocks leaves out, with the measured shares."""
+    return () if trace.stages is None else trace.stages.notes
+
+
 def patch_columns(layout: TokenLayout, call: AttentionCall) -> Tensor:
     """Key positions of the patches; after a class token where one has joined the layout's tokens."""
     if call.seats is not None:  # a window's slots: patches all of them, but for padding, which holds no more than any other

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.methods.fusion import check_share, discard_low, normalise_rows, on_padding, patch_columns, push, require_map
+from vitscope.methods.fusion import check_share, discard_low, normalise_rows, on_padding, patch_columns, push, require_map, stage_notes
 from vitscope.methods.relevance import NEEDS, weighted_rows
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import pool_vector, start_of
@@ -41,14 +41,14 @@ def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5,
     begin = start_of(trace, "pooled", start)
     lost: list[Tensor] = []
     values = gradient_rollout_by_layer(trace, aim, residual, discard, start, lost)[0]
-    gone = (1.0 - residual) * torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
+    gone = torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
     said = Said(
         method=METHOD,
         unit="share of gradient-weighted attention (sums to at most 1)",
         parameters={"residual": residual, "discard": discard, "start": start, "reads": begin.name},
         query=begin.query,
         target=aim,
-        notes=begin.notes,
+        notes=(*begin.notes, *stage_notes(trace)),
         **on_padding(trace, gone, values.sum(dim=1) + gone),
     )
     return token_map(trace, to_array(values), said)
@@ -64,7 +64,7 @@ def gradient_rollout_by_layer(
 ) -> list[Tensor]:
     """How the row develops: entry ``l`` holds blocks ``L−1 … l`` ``[b, n]``, so entry 0 is the map itself.
 
-    What goes to padding is added to ``lost``, block by block (before it is scaled by 1 − residual).
+    What goes to padding is added to ``lost``, block by block.
     """
     check_share(residual, "residual")
     check_share(discard, "discard", below_one=True)
@@ -78,7 +78,10 @@ def gradient_rollout_by_layer(
     steps: list[Tensor] = []
     for number, call in reversed(list(enumerate(seen.blocks))):
         vector = seen.onto(number, vector)
-        vector = (1.0 - residual) * _through(seen, call, vector, discard, lost) + residual * vector
+        stays, here = seen.stays(number, residual), list[Tensor]()
+        vector = (1.0 - stays) * _through(seen, call, vector, discard, here) + stays * seen.past(number, vector)
+        if lost is not None:
+            lost += [(1.0 - stays) * gone for gone in here]
         steps.append(seen.on_first(number, vector))
     return steps[::-1]
 

@@ -9,13 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitscope.errors import ArgumentError
 from vitscope.methods.attention import head_rows
-from vitscope.methods.fusion import require_global
+from vitscope.methods.fusion import require_global, require_place
 from vitscope.methods.starts import Query, Start, start_of
+from vitscope.methods.windows import on_first_grid, query_at, reach
 from vitscope.trace import Trace
 
 #: A token is a sink where it receives so many times the share of an even spread (Xiao et al., 2024, call such tokens attention sinks).
 SINK = 8.0
+
+#: Said beside the rows of a hierarchical model.
+STAGED = (
+    "Each layer is drawn with its own tokens: a coarser one covers several patches, each shown with the token's whole weight, and "
+    "patches outside the window of the token that asks have no weight."
+)
 
 #: Up to so many queries all are asked for sinks; of more, an even selection of a quarter as many.
 ASKED = 2048
@@ -23,6 +31,9 @@ ASKED = 2048
 
 def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.float32], Start, tuple[str, ...]]:
     """The attention row of a query in every head of every layer, as ``attention(trace, layer, head, query)`` gives each.
+
+    Of a hierarchical model each layer is drawn on the first grid, asked by its token that covers the query's patch; what lies outside that
+    token's window is NaN (:mod:`vitscope.methods.windows`).
 
     Shapes:
         trace: of one picture; returns ``[M, n]``, layer by layer, head by head, ``M`` the heads of all blocks together.
@@ -35,6 +46,8 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
         ArgumentError: no such query.
         MethodError: a block that does not attend over all tokens.
     """
+    if trace.stages is not None:
+        return _staged_rows(trace, query)
     require_global(trace, trace.blocks)
     begin = start_of(trace, query)
     parts, notes = [], list(begin.notes)
@@ -45,6 +58,34 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
             rows = torch.cat([rows[: call.heads], rows.new_full((max(call.heads - len(rows), 0), rows.shape[1]), float("nan"))])
         parts.append(rows)
     return np.asarray(torch.cat(parts).float().cpu().numpy()), begin, tuple(notes)
+
+
+def _staged_rows(trace: Trace, query: Query) -> tuple[NDArray[np.float32], Start, tuple[str, ...]]:
+    require_place(trace)
+    pooled = isinstance(query, str) and query.strip().lower() == "pooled"
+    first = start_of(trace, query) if pooled else _patch_start(trace, query)
+    rows = []
+    for layer, call in enumerate(trace.blocks):
+        try:
+            begin = start_of(trace, query_at(trace, query, layer), layer=layer)
+        except ArgumentError:  # a cls token that joins later
+            rows.append(np.full((call.heads, trace.layout.n), np.nan, dtype=np.float32))
+            continue
+        assert begin.weights is not None
+        slots = call.vecmat(call.enter(begin.weights))
+        tokens = torch.stack([call.leave(slots[:, head])[0] for head in range(call.heads)])
+        values = np.asarray(tokens.float().cpu().numpy())
+        values[:, ~reach(trace, layer, begin.weights[0].cpu().numpy())] = np.nan
+        rows.append(on_first_grid(trace, trace.layout_read(layer), values))
+    return np.concatenate(rows).astype(np.float32), first, (*first.notes, STAGED)
+
+
+def _patch_start(trace: Trace, query: Query) -> Start:
+    """What a query names on the first grid, or where it is the last grid's own (a cls token)."""
+    try:
+        return start_of(trace, query, layer=0)
+    except ArgumentError:
+        return start_of(trace, query)
 
 
 def all_rows(trace: Trace) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

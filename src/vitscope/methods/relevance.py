@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.methods.fusion import on_padding, push, require_map
+from vitscope.methods.fusion import on_padding, push, require_map, stage_notes
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import pool_vector, start_of
 from vitscope.trace import AttentionCall, Needs, Trace
@@ -48,7 +48,7 @@ def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
         parameters={"start": start, "reads": begin.name},
         query=begin.query,
         target=aim,
-        notes=begin.notes,
+        notes=(*begin.notes, *stage_notes(trace)),
         **on_padding(trace, gone, values.sum(dim=1) + gone),
     )
     return token_map(trace, to_array(values), said)
@@ -65,7 +65,7 @@ def relevance_by_layer(trace: Trace, target: object = None, start: int = 0, lost
     steps: list[Tensor] = []
     for number, call in reversed(list(enumerate(seen.blocks))):
         vector = seen.onto(number, vector)
-        vector = vector + push(call, vector, partial(weighted_rows, call), lost)
+        vector = seen.past(number, vector) + push(call, vector, partial(weighted_rows, call), lost)
         steps.append(seen.on_first(number, vector))
     return steps[::-1]
 

@@ -20,6 +20,7 @@ from vitscope.methods.fusion import (
     push,
     push_heads,
     require_map,
+    stage_notes,
 )
 from vitscope.methods.result import Said, to_array, token_map
 from vitscope.methods.starts import Query, Start, pool_vector, start_of
@@ -57,7 +58,7 @@ def rollout(
     values = rollout_by_layer(trace, fuse, residual, discard, query, start)[0]
     said = said_of(begin, fuse, residual, discard, start)
     lost = on_padding(trace, 1.0 - values.sum(dim=1), values.new_ones(len(values)))
-    return token_map(trace, to_array(values), replace(said, **lost))
+    return token_map(trace, to_array(values), replace(said, notes=(*said.notes, *stage_notes(trace)), **lost))
 
 
 def said_of(begin: Start, fuse: str, residual: float, discard: float, start: int) -> Said:
@@ -83,7 +84,8 @@ def steps(trace: Trace, begin: Start, fuse: str, residual: float, discard: float
     vector = first_vector(trace, begin, fuse, residual, discard)
     for number, call in reversed(list(enumerate(trace.blocks))):
         vector = trace.onto(number, vector)
-        vector = (1.0 - residual) * through(trace, call, vector, fuse, discard) + residual * vector
+        stays = trace.stays(number, residual)
+        vector = (1.0 - stays) * through(trace, call, vector, fuse, discard) + stays * trace.past(number, vector)
         yield trace.on_first(number, vector)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from PIL import Image
@@ -27,12 +28,22 @@ def preparation_of(processor: Any) -> Preparation:
         seen: list[Placement] = [placement]
         one = copy.copy(recorder)
         one.placements = seen
-        tensor = one(image, return_tensors="pt")["pixel_values"][0]
+        made = one(image, return_tensors="pt")
+        tensor = made["pixel_values"][0]
+        if tensor.dim() == 2 and "spatial_shapes" in made:
+            tensor = _picture(tensor, [int(side) for side in made["spatial_shapes"][0]])
         if tensor.dim() != 3:
             raise ModelError(f"a prepared picture {tuple(tensor.shape)}", where=type(processor).__name__, expected="[3, h, w]")
         return tensor, seen[-1]
 
     return Preparation(run, describe(processor), _triple(processor, "image_mean"), _triple(processor, "image_std"))
+
+
+def _picture(patches: Tensor, grid: list[int]) -> Tensor:
+    """The picture ``[3, h, w]`` of real patches ``[n, patch · patch · 3]``, row by row; what follows them is padding and is left out."""
+    side = math.isqrt(patches.shape[1] // 3)
+    real = patches[: grid[0] * grid[1]].reshape(grid[0], grid[1], side, side, 3)
+    return real.permute(4, 0, 2, 1, 3).reshape(3, grid[0] * side, grid[1] * side)
 
 
 def _triple(processor: Any, name: str) -> tuple[float, ...]:
@@ -143,7 +154,9 @@ def describe(processor: Any) -> str:
     """One line for people."""
     parts = []
     if getattr(processor, "do_resize", False):
-        parts.append(f"resize {_named(processor.size)} {_resample(processor)}")
+        most = getattr(processor, "max_num_patches", None)
+        to = _named(processor.size) if processor.size or not most else f"to at most {most} patches of {processor.patch_size} px"
+        parts.append(f"resize {to} {_resample(processor)}")
     if getattr(processor, "do_center_crop", False):
         parts.append(f"centre crop {_named(processor.crop_size)}")
     if getattr(processor, "do_normalize", False):

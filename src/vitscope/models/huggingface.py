@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,12 @@ from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
 
 #: Vision towers of two-tower models.
-_TOWERS = {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel", "AltCLIPModel": "AltCLIPVisionModel"}
+_TOWERS = {
+    "CLIPModel": "CLIPVisionModel",
+    "SiglipModel": "SiglipVisionModel",
+    "Siglip2Model": "Siglip2VisionModel",
+    "AltCLIPModel": "AltCLIPVisionModel",
+}
 
 
 #: Models that interpolate their position embeddings without being asked.
@@ -141,8 +147,8 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
 
 
 def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
-    config = getattr(module.config, "vision_config", None) or module.config
-    size = getattr(config, "image_size", None)
+    config = _vision(module.config)
+    size = getattr(config, "image_size", None) or _largest_square(config)
     prefix = learned_tokens(module)
     patch = getattr(config, "patch_size", None)
     return Loaded(
@@ -156,9 +162,36 @@ def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
         prefix=prefix,
         patch=pair(patch) if patch else None,
         reads="cls" if Kind.CLS in prefix else "patch mean",
-        flexible="interpolate_pos_encoding" in inspect.signature(module.forward).parameters or config.model_type in _ANY_SIZE,
+        flexible=bool({"interpolate_pos_encoding", "spatial_shapes"} & set(inspect.signature(module.forward).parameters))
+        or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
     )
+
+
+def _vision(config: Any) -> Any:
+    """The vision part of a configuration."""
+    return getattr(config, "vision_config", None) or config
+
+
+def _largest_square(config: Any) -> int | None:
+    """The side of the largest square of patches a model of variable grids takes (SigLIP 2); None for other models."""
+    count = getattr(config, "num_patches", None)
+    return math.isqrt(int(count)) * int(config.patch_size) if count else None
+
+
+def as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
+    """Pixels ``[b, 3, h, w]`` as a model of variable grids takes them: patches row by row, none of them padding.
+
+    Shapes:
+        pixel_values ``[b, gh · gw, patch · patch · 3]``, pixel_attention_mask ``[b, gh · gw]``, spatial_shapes ``[b, 2]``.
+    """
+    b, c, h, w = pixels.shape
+    grid = (h // patch, w // patch)
+    cut = pixels[..., : grid[0] * patch, : grid[1] * patch].reshape(b, c, grid[0], patch, grid[1], patch)
+    values = cut.permute(0, 2, 4, 3, 5, 1).reshape(b, grid[0] * grid[1], -1)
+    shapes = torch.tensor([grid] * b, device=pixels.device)
+    mask = torch.ones(values.shape[:2], dtype=torch.int32, device=pixels.device)
+    return {"pixel_values": values, "pixel_attention_mask": mask, "spatial_shapes": shapes}
 
 
 def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
@@ -170,6 +203,8 @@ def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         if "interpolate_pos_encoding" in takes and native is not None and size != native:
             given["interpolate_pos_encoding"] = True
+        if "spatial_shapes" in takes:
+            return model(**as_patches(pixels, int(_vision(model.config).patch_size)))
         if "noise" in takes and isinstance(model.config.patch_size, int):
             # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
             count = (size[0] * size[1]) // model.config.patch_size**2

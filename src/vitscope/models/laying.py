@@ -16,8 +16,9 @@ from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.core.layout import TokenLayout
 from vitscope.errors import CaptureError, ProofError
-from vitscope.grids import Stages
+from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
+from vitscope.models.kinds import kind_of, sides
 from vitscope.models.layout import Told, measure_layout
 from vitscope.models.prefixes import in_token_order, learned_tokens
 from vitscope.models.stages import learn_stages, stage_layout
@@ -37,7 +38,7 @@ class Laid:
         blocks: whose outputs are kept.
         stages: windows and grids of a hierarchical model.
         unmapped: why attention cannot be put on the picture; "" where it can.
-        channel: the axis of the last block's output that holds the channels.
+        form: how the last block's output holds its tokens.
     """
 
     layout: TokenLayout
@@ -45,7 +46,7 @@ class Laid:
     blocks: Blocks
     stages: Stages | None = None
     unmapped: str = ""
-    channel: int = 2
+    form: Form = PLAIN_FORM
 
     @property
     def layouts(self) -> tuple[TokenLayout, ...]:
@@ -68,7 +69,7 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
-    with ordinary_mode(grad=False), intercept(module, batch=len(noise)) as recorder:
+    with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
         forward(noise)
     calls = recorder.calls
     if not calls:
@@ -78,11 +79,15 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         return _on_pixels(described, noise, calls, f"this model has no attention ({found.convolutions} convolutions in one pass)")
     if _one_grid(calls, len(noise)):
         return _plain(described, noise, calls)
+    whole = [call.path for call in calls if len(call.out) == len(noise) and kind_of(call, len(noise), seen) == "channel"]
+    mixing = [call.path for call in calls if call.path not in whole]
     try:
-        layout, stages, blocks = learn_stages(described, noise, [call.path for call in calls])
+        layout, stages, blocks = learn_stages(described, noise, mixing, whole)
+        laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
+        laid.layouts  # noqa: B018 - each stage's grid must cover the picture
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {' '.join(str(error).split())}")
-    return Laid(layout, calls, Blocks(blocks), stages, channel=stages.stages[-1].channel)
+    return laid
 
 
 def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
@@ -125,7 +130,7 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
             layout = TokenLayout.plain((), cells, stride, size, source="pixels")
         except ProofError:
             continue
-        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, channel=1)
+        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, form=Form(channel=1))
     raise AssertionError("squares always fit")
 
 

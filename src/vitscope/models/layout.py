@@ -77,7 +77,7 @@ def _layout(read: Read, noise: Tensor, told: Told, found: tuple[Grid | None, int
     place = _raster(n, grid) if grid.overlapping else plant(read, noise, grid)
     if grid.overlapping:
         _check_corners(read, noise, grid, place)
-    kinds = _kinds(place, told.prefix, size, grid)
+    kinds = kinds_of(place, told.prefix, size, grid)
     cells = np.full((n, 3), -1, dtype=np.int32)
     patches = place >= 0
     cells[patches, 0] = 0
@@ -143,7 +143,7 @@ def _check_corners(read: Read, noise: Tensor, grid: Grid, place: NDArray[np.int6
             )
 
 
-def _kinds(place: NDArray[np.int64], prefix: tuple[Kind, ...] | None, size: tuple[int, int], grid: Grid) -> NDArray[np.int8]:
+def kinds_of(place: NDArray[np.int64], prefix: tuple[Kind, ...] | None, size: tuple[int, int], grid: Grid) -> NDArray[np.int8]:
     """Kinds by token; the tokens that are no patch take the kinds the configuration names, in order.
 
     A learned token that joins after the first blocks (class attention) is not there to be named.

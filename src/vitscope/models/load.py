@@ -40,7 +40,8 @@ def load(
         dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
         seed: for everything drawn at random (measuring, hiding, re-drawing).
         given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``processor`` (HF object);
-            ``preprocess`` (torchvision object, own module), ``mean``, ``std``, ``resize``, ``patch``, ``prefix`` (own module).
+            ``own_aspect=True`` (timm's naflexvit: photos keep their shape); ``preprocess`` (torchvision object, own module), ``mean``,
+            ``std``, ``resize``, ``patch``, ``prefix`` (own module).
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit, or something a module needs told.

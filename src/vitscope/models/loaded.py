@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitscope.capture.hidden import tokens_of
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.prove import Check, Proof
@@ -292,15 +291,18 @@ class LoadedModel:
         )
 
 
-def _seated(calls: tuple[AttentionCall, ...], laid: Laid) -> tuple[AttentionCall, ...]:
+def _seated(calls: tuple[AttentionCall, ...], laid: Laid, pictures: int) -> tuple[AttentionCall, ...]:
     """The calls with where their slots sit."""
-    seats = laid.stages.seats if laid.stages is not None else ()
-    return tuple(call if call.block is None or not seats else replace(call, seats=seats[call.block]) for call in calls)
+    if laid.stages is None:
+        return calls
+    seats = laid.stages.seats
+    turned = [call.turned(pictures) if call.block is not None and seats[call.block].heads_first else call for call in calls]
+    return tuple(call if call.block is None else replace(call, seats=seats[call.block]) for call in turned)
 
 
 def _tokens(z: Tensor, block: int, laid: Laid) -> Tensor:
     """A block's output as ``[b, n, c]``."""
-    return tokens_of(z, laid.channel if laid.stages is None else laid.stages.stages[laid.stages.of[block]].channel)
+    return laid.form.tokens(z) if laid.stages is None else laid.stages.forms[block].tokens(z)
 
 
 def _version(name: str) -> str:
@@ -376,7 +378,7 @@ class _Again:
         mean, std = (preparation.mean, preparation.std) if preparation else ((), ())
         laid = self.study.laid
         return Trace(
-            calls=_seated(passed.calls, laid),
+            calls=_seated(passed.calls, laid, len(pixels)),
             layout=self.study.layout,
             placements=placements,
             samples=samples,

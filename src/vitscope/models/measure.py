@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitscope.capture.blocks import Blocks
-from vitscope.capture.hidden import batch_second, replacing_output, tokens_of
+from vitscope.capture.hidden import batch_second, replacing_output
 from vitscope.capture.intercept import Recorder, intercept
 from vitscope.capture.kernel import KERNELS
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import CaptureError, ProofError
+from vitscope.grids import PLAIN_FORM, Form
 
 Forward = Callable[[Tensor], Any]
 #: From a picture ``[1, 3, h, w]`` to its tokens ``[n, features]``, with a graph where gradients are on.
@@ -208,7 +209,7 @@ def receptive_box(read: Read, noise: Tensor, token: int) -> tuple[int, int, int,
 
 
 def read_tokens(
-    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, tokens: int, channel: int = 2
+    module: nn.Module, made: Callable[[Tensor], Tensor], pixels: Tensor, blocks: Blocks, tokens: int, form: Form = PLAIN_FORM
 ) -> NDArray[np.bool_]:
     """Bool ``[n]``: the last block's tokens on which the output depends.
 
@@ -221,7 +222,7 @@ def read_tokens(
         pixels: ``[1, 3, h, w]``.
         blocks: where the last block is.
         tokens: ``n``.
-        channel: axis of the block's output that holds the channels.
+        form: how the block's output holds its tokens.
     """
     if blocks.paths[-1] == "":  # attention in the model's own forward: there is no block to begin at
         return _read_after_attention(module, made, pixels)
@@ -234,7 +235,7 @@ def read_tokens(
 
     with replacing_output(module, blocks.paths[-1], begin_here), ordinary_mode(grad=False):
         grad = _random_gradient(made(pixels), kept[-1])
-    grad = tokens_of(grad, channel)
+    grad = form.tokens(grad)
     grad = grad.transpose(0, 1) if batch_second(grad.shape, 1, tokens) else grad
     return np.asarray((grad[0] != 0).any(dim=-1).cpu().numpy())
 

@@ -196,7 +196,7 @@ def _watched(described: Loaded, read: NDArray[np.bool_] | None) -> Callable[[Ten
 
 
 def _read(described: Loaded, noise: Tensor, laid: Laid) -> NDArray[np.bool_]:
-    return read_tokens(described.module, _features(described), noise, laid.blocks, laid.layouts[-1].n, laid.channel)
+    return read_tokens(described.module, _features(described), noise, laid.blocks, laid.layouts[-1].n, laid.form)
 
 
 def _even(described: Loaded, noise: Tensor, laid: Laid, read: NDArray[np.bool_]) -> bool:
@@ -215,7 +215,7 @@ def _even(described: Loaded, noise: Tensor, laid: Laid, read: NDArray[np.bool_])
             laid.blocks,
             torch.as_tensor(np.flatnonzero(group)),
             layout.n,
-            laid.channel,
+            laid.form,
         )
         for group in groups
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def load(name: str, options: Options) -> Loaded:
         ModelError: unknown name, or weights that cannot be had.
         MissingExtra: timm is not installed.
     """
-    options.only()
+    options.only("own_aspect")
     timm = library("timm", "timm", "timm: models")
     ref = f"timm:{name}"
     if name.startswith(("hf-hub:", "hf_hub:")):
@@ -96,13 +97,13 @@ def _sized(module: Any, ref: str, options: Options) -> Loaded:
             raise ModelError(
                 f"input_size {size[0]}×{size[1]}", where=ref, expected=f"{_own_size(module)}: this architecture takes no other"
             )
-    return _describe(module.eval(), ref, size)
+    return _aspect(_describe(module.eval(), ref, size), options)
 
 
 def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     """What is known of a timm model object."""
-    options.only()
-    return _describe(module, ref, options.input_size)
+    options.only("own_aspect")
+    return _aspect(_describe(module, ref, options.input_size), options)
 
 
 def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
@@ -122,6 +123,24 @@ def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
         flexible=not module.pretrained_cfg.get("fixed_input_size", True) or bool(getattr(module, "dynamic_img_size", False)),
         libraries=("timm",),
     )
+
+
+def _aspect(described: Loaded, options: Options) -> Loaded:
+    """Where ``own_aspect`` was asked: photos keep their shape, in as many patches as the model's square has (timm's NaFlex transform).
+
+    Raises:
+        ModelError: a model that does not take variable grids.
+    """
+    if not options.given.get("own_aspect"):
+        return described
+    if type(described.module).__name__ != "NaFlexVit" or described.patch is None or described.input_size is None:
+        raise ModelError("own_aspect", where=described.ref, expected="a model of variable grids (timm's naflexvit)", todo="leave it out")
+    data = library("timm.data", "timm", "timm models")
+    config = data.resolve_data_config({"input_size": (3, *described.input_size)}, model=described.module)
+    (ph, pw), (h, w) = described.patch, described.input_size
+    steps = data.create_transform(**config, naflex=True, patch_size=(ph, pw), max_seq_len=(h // ph) * (w // pw)).transforms
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    return replace(described, preparation=Preparation(walk(steps), steps_text(steps), mean, std))
 
 
 def _scores(out: Any) -> tuple[Tensor | None, Tensor]:

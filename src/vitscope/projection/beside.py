@@ -23,31 +23,33 @@ class Beside:
 
     Attributes:
         rows: int64 ``[m]``: each point's vector, counted through all stores; −1 where there is none (rows that somebody added).
+        layer: of the points' first map; where layers have other grids, points are tokens of this one.
     """
 
     stores: tuple[Store, ...]
     rows: NDArray[np.int64]
+    layer: int
 
     @cached_property
     def points(self) -> NDArray[np.int64]:
         """Each vector's point; −1 where somebody took its row out of the file."""
-        total = sum(len(store) * store.tokens() for store in self.stores)
+        total = sum(len(store) * store.tokens(self.layer) for store in self.stores)
         back = np.full(total, -1, dtype=np.int64)
         back[self.rows[self.rows >= 0]] = np.flatnonzero(self.rows >= 0)
         return back
 
     def confidence(self) -> NDArray[np.float32]:
         """Each point's softmax probability of the prediction of its photo, ``[m]``; NaN where there is none."""
-        each = np.concatenate([np.repeat(store.confidence(), store.tokens()) for store in self.stores])
+        each = np.concatenate([np.repeat(store.confidence(), store.tokens(self.layer)) for store in self.stores])
         return np.where(self.rows >= 0, each[self.rows], np.float32("nan"))
 
     def digest(self, point: int) -> str:
         """sha256 of the file of a point's photo as it was when the vectors were made; "" where it has none."""
         at = int(self.rows[point])
         for store, digests in zip(self.stores, self._digests, strict=True):
-            if 0 <= at < len(digests) * store.tokens():
-                return str(digests[at // store.tokens()].as_py() or "")
-            at -= len(digests) * store.tokens()
+            if 0 <= at < len(digests) * store.tokens(self.layer):
+                return str(digests[at // store.tokens(self.layer)].as_py() or "")
+            at -= len(digests) * store.tokens(self.layer)
         return ""
 
     @cached_property
@@ -57,6 +59,12 @@ class Beside:
     def batches(self, layer: int) -> Iterator[NDArray[np.float32]]:
         """One layer's vectors, ``[rows, width]`` a shard at a time."""
         for store in self.stores:
+            if layer in store.manifest.layers and store.tokens(layer) != store.tokens(self.layer):  # a stage of another grid
+                raise ArgumentError(
+                    f"{store.tokens(layer)} tokens of each photo in layer {layer}",
+                    expected=f"{store.tokens(self.layer)}, as many as these points are of",
+                    where="nearest",
+                )
             for batch in store.batches(layer):
                 yield batch.reshape(-1, batch.shape[-1])
 
@@ -111,7 +119,8 @@ def beside(cloud: Cloud) -> Beside:
     if not all(isinstance(name, str) and PurePath(name).name == name for name in names):
         raise ArgumentError(f"stores {names!r:.80}", expected="names of folders beside the file", where=cloud.name)
     stores = tuple(_of(cloud, cloud.file.parent / name) for name in names)
-    return Beside(stores, _matched(cloud, stores))
+    layer = cloud.maps[0].layer  # every map has as many points, so as many tokens of each photo
+    return Beside(stores, _matched(cloud, stores, layer), layer)
 
 
 def _of(cloud: Cloud, folder: Path) -> Store:
@@ -123,7 +132,7 @@ def _of(cloud: Cloud, folder: Path) -> Store:
     return store
 
 
-def _matched(cloud: Cloud, stores: tuple[Store, ...]) -> NDArray[np.int64]:
+def _matched(cloud: Cloud, stores: tuple[Store, ...], layer: int) -> NDArray[np.int64]:
     """Each point's vector, by the path of its photo and whether it was placed, and where points are tokens by the token."""
     pa, _ = arrow()
     import pyarrow.compute as pc
@@ -136,7 +145,7 @@ def _matched(cloud: Cloud, stores: tuple[Store, ...]) -> NDArray[np.int64]:
     for number, store in enumerate(stores):
         paths: Any = store.texts("path")
         photo = pc.index_in(cloud.column("path"), value_set=paths).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        tokens = store.tokens()
+        tokens = store.tokens(layer)
         here = (photo >= 0) & (placed == bool(number))
         rows = np.where(here, before + photo * tokens + token, rows)
         before += len(paths) * tokens

@@ -199,7 +199,7 @@ def _map_facts(one: Map) -> dict[str, Any]:
 
 
 def layers_note(cloud: Cloud) -> str:
-    """One line: how many photos, of how many labels, through which model, how many left out."""
+    """One line: how many photos, of how many labels, through which model, how many left out, and what else a reader should know."""
     made = cloud.made
     labels = cloud.columns["label"][0] if "label" in cloud.columns else None
     count = len([text for text in labels.unique().to_pylist() if text]) if labels is not None else 0
@@ -212,7 +212,7 @@ def layers_note(cloud: Cloud) -> str:
     ]
     if made.get("left_out_found"):
         parts.append(f"left out: {made['left_out_found']:,}")
-    return ", ".join(parts)
+    return "; ".join([", ".join(parts), *map(str, made.get("notes") or ())])
 
 
 #: How each kind of array is named in a block.

@@ -116,15 +116,10 @@ def precision(stored: Stored) -> str:
     text = {
         ROWS: f"every row of every head: {CODED}; head means of every row in the same code; {exact}",
         MEANS: f"{means}; {exact}; not carried, too large for a file: patches' rows of single heads",
-        POOLED: f"{exact}; not carried, too large for a file: rows of patches",
+        POOLED: f"{exact}; not carried (too large for a file, or over windows): rows of patches",
         MAPS: "the maps: exact (float32); rows of attention: none, see the notes",
     }
     return text[stored.level]
-
-
-def map_arrays(maps: Sequence[TokenMap]) -> dict[str, NDArray[np.generic]]:
-    """``maps/<i>`` float32 ``[n]``: all tokens, raw."""
-    return {f"maps/{i}": one.tokens for i, one in enumerate(maps)}
 
 
 def _map_facts(number: int, one: TokenMap) -> dict[str, Any]:

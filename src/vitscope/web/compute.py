@@ -23,7 +23,7 @@ from typing import Any, Protocol
 Stop = Callable[[], bool]
 
 #: What can be asked for, see docs/concepts/transport.md.
-OPS = ("rows", "map", "links", "upload")
+OPS = ("rows", "map", "links", "audit", "upload")
 
 #: What can be asked of clouds of points.
 CLOUD_OPS = ("points", "column", "table", "thumbs", "attentions", "nearest", "open")

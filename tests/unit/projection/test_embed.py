@@ -83,6 +83,19 @@ def test_a_row_a_photo_with_the_columns_that_scripts_rely_on(default, folder):
     assert Image.open(default.with_suffix(".png")).size[0] > 400
 
 
+def test_folders_called_by_numbers_are_said_to_be_taken_for_class_numbers(run, tmp_path):
+    for number, colour in enumerate(CLASSES.values()):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(np.full((40, 48, 3), colour, np.uint8) + np.uint8(i)).save(tmp_path / "in" / str(number) / f"{i}.png")
+    code, out, _ = run("in", "--out", "numbers.parquet")
+    said = "3 labels are taken for the model's class numbers (0: airplane); right and wrong rest on it"
+    assert code == 0
+    assert f"note: {said}" in out
+    assert said in json.loads(pq.read_schema("numbers.parquet").metadata[b"vitscope"])["notes"]
+    assert said in (tmp_path / "numbers.html").read_text(encoding="utf-8")
+
+
 def test_quality_and_provenance_are_in_the_file(default):
     meta = pq.read_schema(default).metadata
     quality, made = json.loads(meta[b"quality"]), json.loads(meta[b"vitscope"])
@@ -264,3 +277,45 @@ def test_figures_have_no_number_that_json_cannot_hold(default):
     assert "NaN" not in text
     assert quality_of.__doc__
     assert io.StringIO(text).read() == text
+
+
+def staged(head="mean"):
+    """A small Swin (16×16 tokens, then 8×8), or a CvT whose cls token joins in the last stage."""
+    transformers = pytest.importorskip("transformers")
+    from support.zoo import redraw
+
+    torch.manual_seed(0)
+    if head == "cls":
+        module = transformers.CvtForImageClassification(transformers.CvtConfig(depth=[1, 2, 3], num_labels=5))
+    else:
+        sizes = {"image_size": 64, "embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 4, "num_labels": 5}
+        module = transformers.SwinForImageClassification(transformers.SwinConfig(**sizes))
+    return vs.load(redraw(module, spread=0.7), input_size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def test_vectors_of_stages_are_of_each_layers_own_tokens():
+    trace = staged().trace(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    tokens = vectors_of(trace, "tokens")
+    assert [tokens[layer].shape for layer in range(3)] == [(2, 256, 8), (2, 64, 16), (2, 64, 16)]
+    for kind in ("pooled", "patch-mean"):  # the head reads the mean of the last grid, each of whose tokens is made of 2×2
+        for layer, found in vectors_of(trace, kind).items():
+            np.testing.assert_allclose(found, tokens[layer].mean(axis=1), atol=1e-5)
+    pictures = [vs.token_pca(trace, layer=layer) for layer in (0, 2)]
+    assert [one.layouts[0].grid for one in pictures] == [(16, 16), (8, 8)]
+
+
+def test_a_cls_token_that_joins_late_has_no_vector_before():
+    trace = staged("cls").trace(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    for kind in ("pooled", "cls"):
+        assert vectors_of(trace, kind, [5])[5].shape == (1, 384)
+        with pytest.raises(MethodError, match="layer 0"):
+            vectors_of(trace, kind, [0])
+
+
+def test_photos_through_stages_are_embedded_layer_by_layer(folder, tmp_path):
+    model, where = staged(), open_folder(folder)
+    for kind, counts in (("pooled", [1, 1, 1]), ("tokens", [256, 64, 64])):
+        manifest = plan(model, where, (0, 1, 2), vectors=kind)
+        (tmp_path / kind).mkdir()
+        store = embed_photos(model, where, tmp_path / kind, manifest)
+        assert [store.tokens(layer) for layer in range(3)] == counts

@@ -79,6 +79,7 @@ class Site:
             "/api/rows": self._asked,
             "/api/map": self._asked,
             "/api/links": self._asked,
+            "/api/audit": self._asked,
             **{f"/api/{op}": self._of_cloud for op in CLOUD_OPS if op != "open"},
             "/api/open": self._open_row,
         }

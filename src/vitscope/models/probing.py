@@ -1,0 +1,128 @@
+"""Which tokens something depends on: every row and every column of their grid is changed in turn, and what changes with it is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from vitscope.errors import ProofError
+from vitscope.grids import Stage
+
+#: Changed rows and columns in one run.
+PROBES = 32
+
+#: For rows, columns and other tokens ("row", "column", "token"): bool ``[so many, *out]``, what changes with each.
+Changed = dict[str, Tensor]
+
+
+def rows_columns_others(stage: Stage, most: int | None = None) -> tuple[Tensor, list[tuple[str, int]]]:
+    """For each row, column and other token (or ``most`` of them): which tokens are changed, bool ``[p, n]``, and what it is."""
+    masks, names = [], []
+    for axis, count in enumerate(stage.grid):
+        for i in range(count):
+            masks.append(stage.cells[:, axis] == i)
+            names.append(("row" if axis == 0 else "column", i))
+    for token in (stage.cells[:, 0] < 0).nonzero().flatten().tolist():
+        masks.append(torch.arange(stage.n) == token)
+        names.append(("token", token))
+    chosen = range(len(masks)) if most is None or most >= len(masks) else [i * len(masks) // most for i in range(most)]
+    return torch.stack([masks[i] for i in chosen]), [names[i] for i in chosen]
+
+
+def differences(
+    tokens: Tensor, stage: Stage, run: Callable[[Tensor], Tensor], most: int | None = None
+) -> tuple[Tensor, list[tuple[str, int]]]:
+    """By how much each value changes with each row, column and other token: ``[p, *out]``, and what ``p`` is.
+
+    Args:
+        tokens: ``[1, n, c]`` as they were.
+        stage: their grid.
+        run: from ``[p, n, c]`` to ``[p, *out]``.
+        most: so many of them, evenly chosen, where fewer are enough.
+    """
+    masks, names = rows_columns_others(stage, most)
+    other = tokens.flip(-1) * -1.5 + tokens.std() * torch.randn(tokens.shape[-1], generator=torch.Generator().manual_seed(0)).to(tokens)
+    found = []
+    for some in torch.split(masks.to(tokens.device), PROBES):
+        ran = run(torch.cat([tokens, torch.where(some[:, :, None], other, tokens)]))
+        found.append((ran[1:] - ran[:1]).abs())
+    return torch.cat(found), names
+
+
+def changing(tokens: Tensor, stage: Stage, run: Callable[[Tensor], Tensor]) -> Changed:
+    """What changes by more than rounding (a ten-thousandth of the largest difference): see :func:`differences`."""
+    difference, names = differences(tokens, stage, run)
+    return by_kind(difference > 1e-4 * difference.max(), names)
+
+
+def by_kind(changed: Tensor, names: list[tuple[str, int]]) -> Changed:
+    """Rows, columns and other tokens apart."""
+    return {kind: changed[[i for i, (name, _) in enumerate(names) if name == kind]] for kind in ("row", "column", "token")}
+
+
+def depends(changed: Changed, stage: Stage) -> list[Tensor]:
+    """For each slot of ``[so many, slots]``, the tokens it depends on: its rows crossed with its columns, or other tokens."""
+    at = {(int(r), int(c)): i for i, (r, c) in enumerate(stage.cells.tolist()) if r >= 0}
+    others = (stage.cells[:, 0] < 0).nonzero().flatten().tolist()
+    return [_sources(changed, slot, at, others) for slot in range(changed["row"].shape[1])]
+
+
+def _sources(changed: Changed, slot: int, at: dict[tuple[int, int], int], others: list[int]) -> Tensor:
+    own = [others[i] for i in changed["token"][:, slot].nonzero().flatten().tolist()]
+    if len(own) == len(others) and len(others) > 0 and bool(changed["row"][:, slot].any()):
+        own = []
+    rows, columns = changed["row"][:, slot].nonzero().flatten().tolist(), changed["column"][:, slot].nonzero().flatten().tolist()
+    return torch.tensor([*own, *(at[row, column] for row in rows for column in columns)], dtype=torch.long)
+
+
+def merged_grid(slots: Changed, where: str) -> Stage:
+    """The grid of merged tokens, from the middle of the rows and columns each depends on.
+
+    Raises:
+        ProofError: middles that make no grid.
+    """
+    there = slots["row"].any(dim=0)
+    cells = torch.full((len(there), 2), -1, dtype=torch.long)
+    grid, apart = [], []
+    for axis, kind in enumerate(("row", "column")):
+        numbers = torch.arange(len(slots[kind])).double()
+        middle = (slots[kind] * numbers[:, None]).sum(dim=0) / slots[kind].sum(dim=0).clamp_min(1)
+        known = torch.unique(middle[there])
+        cells[there, axis] = torch.searchsorted(known, middle[there].contiguous())
+        grid.append(len(known))
+        apart.append(max(round(float(known.diff().max())) if len(known) > 1 else 0, round(len(slots[kind]) / max(1, len(known)))))
+    count = int(there.sum())
+    if count != grid[0] * grid[1] or len(torch.unique(cells[there], dim=0)) != count:
+        raise ProofError(f"{count} tokens with {grid[0]} different rows and {grid[1]} different columns", expected="a grid", where=where)
+    return replace(Stage((grid[0], grid[1]), cells), apart=(apart[0], apart[1]))
+
+
+def channels_axis(changed: Tensor, module: nn.Module) -> int:
+    """The channels' axis of ``[b, …]`` from what changes with a part of the picture: nearly all channels do, and not all of any other axis.
+
+    Where the grid is so small that all of it changes, the axis as wide as what the module's first layer takes.
+
+    Raises:
+        ProofError: both, or none.
+    """
+    if changed.dim() == 3:
+        return 2
+    full = [axis for axis in (3, 1) if float(changed[0].movedim(axis - 1, 0).flatten(1).any(dim=1).double().mean()) > 0.9]
+    if len(full) == 2:
+        full = [axis for axis in full if changed.shape[axis] == _width(module)]
+    if len(full) != 1:
+        raise ProofError(f"a tensor {list(changed.shape)} whose channels cannot be told from its rows", where="token layout")
+    return full[0]
+
+
+def _width(module: nn.Module) -> int:
+    """Features the first layer of a module takes; 0 where no layer says."""
+    for part in module.modules():
+        for name in ("normalized_shape", "num_features", "in_features", "in_channels"):
+            value = getattr(part, name, None)
+            if isinstance(value, int) or (isinstance(value, tuple) and len(value) == 1):
+                return int(value if isinstance(value, int) else value[0])
+    return 0
