@@ -1,9 +1,10 @@
 """The scatter of a million points in headless Chromium without a GPU: first drawing, selection, the point under the pointer, moving.
 
-A small folder of photos goes through ``vitscope embed``; its file of points is grown to a million rows (seeded clusters, one flat map and one of
-three axes, photos, labels and provenance as they were) and served by ``vitscope serve``. *First* is from the arrival of the map's bytes to all
-points painted with their colours. *Lasso* is from the pointer's release to the selection painted, *listed* to its counts, pictures and table on
-the page. *Hover* is from the pointer's event to the ring around the nearest point. Times are the view's own, from the browser's events.
+A small folder of photos goes through ``vitscope embed``; its file of points is grown to a million rows (seeded clusters, one flat map
+and one of three axes, photos, labels and provenance as they were) and served by ``vitscope serve``. *First* is from the arrival of the
+map's bytes to all points painted with their colours. *Lasso* is from the pointer's release to the selection painted, *listed* to its
+counts, pictures and table on the page. *Hover* is from the pointer's event to the ring around the nearest point. Times are the view's
+own, from the browser's events.
 
     python bench/points.py [--out docs/benchmarks.md] [--count 1000000]
 """

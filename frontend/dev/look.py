@@ -116,7 +116,9 @@ def scatter(page: Page, address: str, out: Path) -> None:
     page.keyboard.up("Shift")
     page.locator("[data-testid=scatter-pictures] button").first.click()
     page.locator("[data-testid=scatter-attention]").click()
-    page.locator("[data-testid=scatter-nearest]:not([disabled])").click() if page.locator("[data-testid=scatter-nearest]:not([disabled])").count() else None
+    page.locator("[data-testid=scatter-nearest]:not([disabled])").click() if page.locator(
+        "[data-testid=scatter-nearest]:not([disabled])"
+    ).count() else None
     page.mouse.move(1, 1)
     page.wait_for_timeout(900)
     shoot(page, out.with_stem(out.stem + "-lasso"))
@@ -148,7 +150,8 @@ def main(out: Path) -> None:
     """Look at every page in every size and colour scheme."""
     out.mkdir(parents=True, exist_ok=True)
     if "--scatter" in sys.argv:
-        return scatters(out)
+        scatters(out)
+        return
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         for width, height in ((390, 844), (1280, 900), (2560, 1440)):

@@ -1,4 +1,7 @@
-"""One scenario of the scatter for every host: page, file, notebook. What is on the screen is found anew here from the points themselves, in float64."""
+"""One scenario of the scatter for every host: page, file, notebook.
+
+What is on the screen is found anew here from the points themselves, in float64.
+"""
 
 from __future__ import annotations
 
@@ -76,9 +79,7 @@ class Plot:
     def settled(self) -> None:
         """Wait until every point is drawn and nothing is on its way."""
         until(
-            lambda: (
-                "Working" not in self.at("scatter-status").inner_text() and not self.at("scatter-canvas").get_attribute("data-thinned")
-            ),
+            lambda: "Working" not in self.at("scatter-status").inner_text() and not self.at("scatter-canvas").get_attribute("data-thinned"),
             f"the scatter to settle: {self.at('scatter-status').inner_text()!r}",
         )
         self.page.wait_for_timeout(60)  # two frames: what changed last is painted in the next one
@@ -187,7 +188,12 @@ def loads(plot: Plot) -> None:
     for code in np.unique(codes)[:20]:
         shown = plot.at(f"scatter-legend-{code}").locator(".vv-number").inner_text().replace(",", "")
         assert int(shown) == int((codes == code).sum()), code
-    assert plot.at("scatter-canvas").locator("canvas").evaluate("c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size") > 2
+    assert (
+        plot.at("scatter-canvas")
+        .locator("canvas")
+        .evaluate("c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size")
+        > 2
+    )
 
 
 def hovers(plot: Plot, how_many: int = 8) -> None:
@@ -202,7 +208,10 @@ def hovers(plot: Plot, how_many: int = 8) -> None:
         plot.page.mouse.move(*place)
         far = np.hypot(*(screen - place).T)
         near = {str(i) for i in np.flatnonzero(far < far.min() + 1e-6)}
-        until(lambda near=near: plot.at("scatter-hover").get_attribute("data-row") in near, f"row {near}, not {plot.at('scatter-hover').get_attribute('data-row')}")
+        until(
+            lambda near=near: plot.at("scatter-hover").get_attribute("data-row") in near,
+            f"row {near}, not {plot.at('scatter-hover').get_attribute('data-row')}",
+        )
         name = plot.truth.ids[int(plot.at("scatter-hover").get_attribute("data-row"))]
         until(lambda name=name: name in plot.at("scatter-hover").inner_text(), f"{name} in {plot.at('scatter-hover').inner_text()!r}")
     plot.page.mouse.move(1, 1)

@@ -1,4 +1,4 @@
-"""The scatter in a real Chromium: the shared scenario on a page and in a file of points whose every answer is known, and on the real hosts."""
+"""The scatter in a real Chromium: the shared scenario on a page and in a file of points whose every answer is known."""
 
 import numpy as np
 import pytest
@@ -95,7 +95,9 @@ def test_attention_lies_over_the_pictures(plot):
     points_scenario.lasso(plot, [(0.3, 0.3), (0.7, 0.3), (0.5, 0.7)])
     plot.at("scatter-attention").click()
     pictures = plot.at("scatter-pictures").locator("button")
-    scenario.until(lambda: plot.at("scatter-pictures").locator("[data-attention]").count() == pictures.count(), "attention over all of them")
+    scenario.until(
+        lambda: plot.at("scatter-pictures").locator("[data-attention]").count() == pictures.count(), "attention over all of them"
+    )
     assert pictures.first.locator("canvas").evaluate("c => c.width * c.height") > 1000
 
 

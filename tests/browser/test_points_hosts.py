@@ -1,4 +1,4 @@
-"""Points of `vitscope embed` on the real hosts, in a real Chromium: the page of `vitscope serve`, the file beside them, a notebook; one scenario."""
+"""Points of `vitscope embed` in a real Chromium: the page of `vitscope serve`, the file beside them, a notebook; one scenario."""
 
 import shutil
 
@@ -69,7 +69,10 @@ def test_the_file_that_embed_writes(context, file, truth, tmp_path):
 @pytest.mark.skipif(not (STATIC / "widget.js").exists(), reason="the front end was not built (make frontend)")
 def test_a_notebook(running, file, truth, tmp_path):
     """Drawn, pointed at, lassoed and restored in another cell, by messages with a kernel."""
-    cells = ('import vitscope as vs\n\nstate = None\nview = vs.view("points.parquet")\nview', 'again = vs.view("points.parquet", state=state)\nagain')
+    cells = (
+        'import vitscope as vs\n\nstate = None\nview = vs.view("points.parquet")\nview',
+        'again = vs.view("points.parquet", state=state)\nagain',
+    )
     context, seen = running.new_context(viewport={"width": 1400, "height": 1100}), Seen()
     with jupyter_lab(tmp_path, *cells) as lab:
         shutil.copy(file, lab.folder / "points.parquet")

@@ -1,4 +1,4 @@
-"""A page and a file of synthetic points for the built view, served from this process: no model, no photos, seeded, and every answer known."""
+"""A page and a file of synthetic points for the built view: no model, no photos, seeded, and every answer known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vitscope.web.report import POLICY as FILE_POLICY
 from vitscope.web.server.guard import POLICY
 from vitscope.web.server.pages import HEAD, PAGE
 
-NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 GRID = (6, 8)
 PICTURE = (48, 64)
 TYPES = {"js": "text/javascript", "css": "text/css"}
@@ -84,7 +84,11 @@ class Points:
             {"layer": 6 if i == 2 else 11, "method": "pca", "dims": p.shape[1], "title": title, "quality": words}
             for i, (p, title) in enumerate(zip(self.positions, titles, strict=True))
         ]
-        ways = {"how": "live", "why": ""} if live else {"how": "carried", "why": "Pictures of every tenth point are in this file.", "rows": self.carried}
+        ways = (
+            {"how": "live", "why": ""}
+            if live
+            else {"how": "carried", "why": "Pictures of every tenth point are in this file.", "rows": self.carried}
+        )
         return {
             "title": "Synthetic photos",
             "count": self.count,
@@ -116,7 +120,9 @@ class Points:
 
     def thumb(self, row: int, size: int) -> bytes:
         """A drawing: colour by prediction, its number on it."""
-        image = Image.new("RGB", (size, size * 3 // 4), tuple(int(c) for c in np.random.default_rng(int(self.predicted[row])).integers(60, 220, 3)))
+        image = Image.new(
+            "RGB", (size, size * 3 // 4), tuple(int(c) for c in np.random.default_rng(int(self.predicted[row])).integers(60, 220, 3))
+        )
         ImageDraw.Draw(image).text((4, 4), str(row), fill="white")
         ImageDraw.Draw(image).ellipse((size * 0.3, size * 0.2, size * 0.7, size * 0.6), fill="white")
         out = io.BytesIO()
@@ -131,7 +137,14 @@ class Points:
 
     def attention_facts(self, rows: int) -> dict[str, Any]:
         """What is said of so many overlays."""
-        return {"grid": list(GRID), "frames": [frame()] * rows, "method": "attention", "query": "pooled", "layer": 11, "unit": "attention weight"}
+        return {
+            "grid": list(GRID),
+            "frames": [frame()] * rows,
+            "method": "attention",
+            "query": "pooled",
+            "layer": 11,
+            "unit": "attention weight",
+        }
 
     def stored(self) -> bytes:
         """The block of a file."""
@@ -149,7 +162,14 @@ def frame() -> dict[str, Any]:
     """Where the patches lie on a drawing."""
     height, width = PICTURE
     whole = [0, 0, height, width]
-    geometry = {"photo_size": [height, width], "input_size": [height, width], "scale": [1, 1], "offset": [0, 0], "seen": whole, "covered": whole}
+    geometry = {
+        "photo_size": [height, width],
+        "input_size": [height, width],
+        "scale": [1, 1],
+        "offset": [0, 0],
+        "seen": whole,
+        "covered": whole,
+    }
     return {**geometry, "grid": list(GRID), "patch": [8, 8], "stride": [8, 8], "origin": [0, 0]}
 
 
@@ -163,7 +183,13 @@ def source(row: int) -> dict[str, Any]:
     """A point opened: two layers of two heads over its patches."""
     patches = GRID[0] * GRID[1]
     method = {"name": "attention", "title": "Attention", "available": True, "why": "", "class_specific": False, "signed": False}
-    words = {"options": ["layer", "head", "query"], "shows": "where tokens look.", "does_not_show": "what mattered.", "source": "", "progressive": False}
+    words = {
+        "options": ["layer", "head", "query"],
+        "shows": "where tokens look.",
+        "does_not_show": "what mattered.",
+        "source": "",
+        "progressive": False,
+    }
     return {
         "photo": f"{row:06d}.png",
         "model": "synthetic",
@@ -192,20 +218,28 @@ class Host:
     @cached_property
     def html(self) -> str:
         """One file with all of it."""
-        catalogue = {**self.catalogue(live=False), "clouds": [{**self.points.facts(live=False), "block": 0, "left_out": "drawn evenly from many more"}]}
-        script = (STATIC / "view.js").read_text(encoding="utf-8")
-        return (
-            f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{FILE_POLICY}">'
-            f"<style>{(STATIC / 'view.css').read_text(encoding='utf-8')}</style></head><body><main>"
-            f'<div data-vitscope-view data-host="file"></div><script type="application/json" data-catalogue>{for_script(catalogue)}</script>'
-            f'<script type="application/octet-stream" data-explore>{deflated(self.points.stored())}</script><script>{script}</script></main></body></html>'
-        )
+        catalogue = {
+            **self.catalogue(live=False),
+            "clouds": [{**self.points.facts(live=False), "block": 0, "left_out": "drawn evenly from many more"}],
+        }
+        script, style = ((STATIC / name).read_text(encoding="utf-8") for name in ("view.js", "view.css"))
+        data = f'<script type="application/json" data-catalogue>{for_script(catalogue)}</script>'
+        data += f'<script type="application/octet-stream" data-explore>{deflated(self.points.stored())}</script>'
+        head = f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{FILE_POLICY}"><style>{style}</style></head>'
+        body = f'<div data-vitscope-view data-host="file"></div>{data}<script>{script}</script>'
+        return f"{head}<body><main>{body}</main></body></html>"
 
     def catalogue(self, *, live: bool = True) -> dict[str, Any]:
         """What there is to look at."""
         why = "" if live else "this is a file: only what it carries can be shown"
         can = {"live": live, "upload": False, "why": why, "precision": "exact"}
-        return {"format": 1, "sources": [source(row) for row in self.opened] if live else [], "models": [], "capabilities": can, "clouds": [self.points.facts(live=live)]}
+        return {
+            "format": 1,
+            "sources": [source(row) for row in self.opened] if live else [],
+            "models": [],
+            "capabilities": can,
+            "clouds": [self.points.facts(live=live)],
+        }
 
     def answer(self, op: str, args: dict[str, str]) -> Iterator[bytes]:
         """The blocks of one question."""

@@ -14,9 +14,9 @@ ZOOMS = (1e-3, 1e6)
 def wrong(v: Any) -> str:
     """What was expected of ``State.points``; "" where it is so. Keys that are left out are the default.
 
-    ``cloud``, ``map``: numbers in the catalogue · ``colour``: name of a column, "" none · ``camera``: ``x``, ``y`` (0..1 of the map), ``zoom``,
-    ``turn`` (a quaternion) · ``lasso``: corners ``[x, y]`` 0..1, or null · ``lasso_at``: ``map``
-    and ``turn`` it was drawn at, or null: those of this state · ``focus``: a row or null · ``size``: of a point ·
+    ``cloud``, ``map``: numbers in the catalogue · ``colour``: name of a column, "" none · ``camera``: ``x``, ``y`` (0..1 of the map),
+    ``zoom``, ``turn`` (a quaternion) · ``lasso``: corners ``[x, y]`` 0..1, or null ·
+    ``lasso_at``: ``map`` and ``turn`` it was drawn at, or null: those of this state · ``focus``: a row or null · ``size``: of a point ·
     ``hidden``: codes of categories that are switched off.
     """
     if v is None:
