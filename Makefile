@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo frontend test test-frontend test-long lint bench pictures clean debian
+.PHONY: demo frontend test test-frontend test-long lint bench pictures models clean debian
 
 demo: $(VENV)/.demo frontend
 	$(BIN)/vitscope demo
@@ -57,6 +57,10 @@ bench: $(VENV)/.test
 
 pictures: $(VENV)/.test debian frontend
 	$(BIN)/python docs/make_pictures.py
+
+# The table of models: what changed since is measured again, one process, about a quarter of an hour for all of it.
+models: $(VENV)/.test
+	$(BIN)/python docs/make_models_table.py
 
 clean:
 	rm -rf $(VENV) build dist out frontend/node_modules src/vitscope/web/static

@@ -1,13 +1,16 @@
-"""The table of models is what the installed libraries' registries give. Until it is finished, all that measures stands in the long run."""
+"""The table of models is what the installed libraries' registries give; every number in it can be measured again."""
 
-import json
+import copy
+import subprocess
+import sys
 
 import pytest
 
 from support.registries import table
 
-#: Rows measured again, spread evenly over each library's models with attention.
+#: Rows measured again, spread evenly over all models with attention.
 SAMPLE = 40
+AGAIN = "run: python docs/make_models_table.py"
 
 
 def committed(library):
@@ -16,12 +19,12 @@ def committed(library):
 
 def sampled():
     rows = [row for library in table.LIBRARIES for row in committed(library) if row["status"] == "proved"]
-    return {(row["library"], row["name"]): row for row in rows[:: max(1, len(rows) // SAMPLE)]}
+    return {(row["library"], row["name"]): row for row in (rows[i * len(rows) // SAMPLE] for i in range(SAMPLE))}
 
 
 def same(found, row):
-    """Everything but the two measured numbers, which may differ by rounding."""
-    loose = ("error", "effect")
+    """Everything but the two measured numbers, which may differ by rounding, and the fingerprint of the code."""
+    loose = ("error", "effect", "inputs")
     return {k: v for k, v in found.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
 
 
@@ -29,37 +32,61 @@ def test_the_page_is_made_of_the_numbers():
     assert (table.HOME / "models.md").read_text(encoding="utf-8") == table.as_page(table.read())
 
 
-def test_the_table_was_made_with_these_libraries():
-    assert table.read()["versions"] == table.versions(), "run: python docs/make_models_table.py"
+def test_the_table_is_of_the_installed_libraries():
+    assert table.stale(table.read()) == [], AGAIN
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("library", table.LIBRARIES)
-def test_every_registered_model_has_its_row(library):
-    assert [row["name"] for row in committed(library)] == [name for _, name, _, _ in table.entries(library)]
+def test_a_stale_table_is_noticed():
+    one = table.read()
+    old, lacking, left = (copy.deepcopy(one) for _ in range(3))
+    old["versions"]["timm"] = "0.9.0"
+    lacking["rows"] = [row for row in lacking["rows"] if row["name"] != "vit_b_16"]
+    left["rows"].append({**left["rows"][0], "name": "RemovedModel"})
+    assert table.stale(old) == [f"timm is {table.versions()['timm']}, the table was made with 0.9.0"]
+    assert table.stale(lacking) == ["torchvision: vit_b_16 has no row"]
+    assert table.stale(left) == ["transformers: RemovedModel is not registered any more"]
 
 
-@pytest.mark.long
+def test_a_new_architecture_in_a_library_makes_the_table_stale():
+    """In a process of its own, since it registers a model."""
+    script = """
+import sys
+from timm.models import register_model
+def brandnew_tiny(pretrained=False, **kwargs): ...
+brandnew_tiny.__module__ = "timm.models.brandnew"
+sys.modules["timm.models.brandnew"] = type(sys)("timm.models.brandnew")
+register_model(brandnew_tiny)
+from support.registries import table
+print(table.stale(table.read()))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=table.ROOT / "tests", check=False)
+    assert ran.stdout.strip() == "['timm: brandnew_tiny has no row']", ran.stderr
+
+
 @pytest.mark.parametrize("library", table.LIBRARIES)
 def test_nearly_all_attention_is_captured_and_proved(library):
     found = table.counted(committed(library))
-    assert found["proved"] >= 0.95 * found["with attention"], found
-    assert all(row["error"] <= 1e-5 for row in committed(library))
+    least = 1.0 if library == "torchvision" else 0.95
+    assert found["proved"] >= least * found["with attention"] > 0, found
+    for row in committed(library):
+        assert row["error"] <= 1e-5
+        assert row["captured"] == row["counted"] or row["status"] == "refused"
+        assert row["why"] or row["status"] in ("proved", "no attention")
 
 
-@pytest.mark.long
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("key", sorted(sampled()), ids=":".join)
 def test_a_sample_measured_again(key):
     library, name = key
-    (found,) = table.rows(library, lambda one: one == name)
-    row = json.loads(json.dumps(found.plain()))
-    assert same(row, sampled()[key]), (row, sampled()[key], "run: python docs/make_models_table.py")
+    (row,) = table.rows(library, lambda one: one == name)
+    assert same(row, sampled()[key]), (row, sampled()[key], AGAIN)
     assert row["error"] <= 1e-5
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("library", table.LIBRARIES)
 def test_the_whole_table_measured_again(library):
-    found = [json.loads(json.dumps(row.plain())) for row in table.rows(library)]
+    found = list(table.rows(library))
     wrong = [(row, old) for row, old in zip(found, committed(library), strict=True) if not same(row, old)]
-    assert not wrong
+    assert not wrong, AGAIN

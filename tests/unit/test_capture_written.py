@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitscope.capture import intercept
+from vitscope.errors import CaptureError
 from vitscope.trace import AttentionCall
 
 B, H, N, D = 2, 4, 6, 8
@@ -167,7 +168,22 @@ def over_the_left_operand(s: Seen) -> Tensor:
     return weights.mT @ V
 
 
-KEPT = [talking_heads, mixed_by_einsum, capped, heads_last, over_the_left_operand]
+def gated(s: Seen) -> Tensor:
+    """Content and position, each with its softmax, mixed by a gate for each head, divided by the sum again (ConViT)."""
+    gate = torch.sigmoid(PER_HEAD.view(1, H, 1, 1))
+    weights = (1 - gate) * (Q @ K.mT * D**-0.5).softmax(-1) + gate * BIAS.expand(B, -1, -1, -1).softmax(-1)
+    weights /= weights.sum(dim=-1).unsqueeze(-1)
+    return s.keep(weights) @ V
+
+
+def gated_heads_last(s: Seen) -> Tensor:
+    weights = torch.einsum("bnhd,bmhd->bnmh", Q.transpose(1, 2), K.transpose(1, 2)).softmax(dim=2)
+    weights = 0.25 * weights + 0.75 * BIAS.permute(0, 2, 3, 1).softmax(dim=2)
+    s.keep(weights.permute(0, 3, 1, 2))
+    return torch.einsum("bnmh,bmhd->bnhd", weights, V.transpose(1, 2))
+
+
+KEPT = [talking_heads, mixed_by_einsum, capped, heads_last, over_the_left_operand, gated, gated_heads_last]
 
 
 class Runs(nn.Module):
@@ -207,6 +223,39 @@ def test_weights_kept_where_queries_and_keys_cannot_be_followed(form):
     assert torch.equal(call.rows(), weights)
     if not call.mixed:
         torch.testing.assert_close(call.rows() @ call.v, call.out, atol=1e-5, rtol=0)
+
+
+def test_a_gate_between_content_and_position_gives_the_gradient_of_the_weights_themselves():
+    v = V.clone().requires_grad_()
+    module = Runs(lambda s: s.keep((0.5 * (Q @ K.mT).softmax(-1) + 0.5 * BIAS.softmax(-1)).requires_grad_()) @ v)
+    with intercept(module, batch=B) as recorder:
+        out = module()
+    out.square().sum().backward(inputs=[module.seen.weights])
+    slow = torch.autograd.grad(recorder.heard[0].out.square().sum(), recorder.heard[0].out)[0] @ v.detach().mT
+    torch.testing.assert_close(module.seen.weights.grad, slow, atol=1e-4, rtol=1e-5)
+
+
+def test_a_gate_that_attends_to_a_dropped_key_is_no_dropping():
+    keep = torch.ones(B, N, dtype=torch.bool)
+    keep[0, 2] = False
+    with pytest.raises(CaptureError, match="cannot drop"), intercept(Runs(gated), batch=B, keep=keep) as recorder:
+        gated(Seen())
+    with intercept(Runs(matmul), batch=B, keep=keep) as recorder:
+        matmul(Seen())
+    assert float(recorder.calls[0].rows()[0, :, :, 2].max()) == 0
+
+
+def test_writing_over_the_output_of_written_out_attention_changes_nothing_that_was_captured():
+    def shortcut(s: Seen) -> Tensor:  # MViT v2 in torchvision
+        out = matmul(s)
+        out[:, :, 1:] += Q[:, :, 1:]
+        return out.mul_(2)
+
+    call, weights = captured(shortcut)
+    torch.testing.assert_close(call.out, weights @ V, atol=1e-5, rtol=0)
+    again = matmul(Seen())
+    again[:, :, 1:] += Q[:, :, 1:]
+    assert torch.equal(shortcut(Seen()), 2 * again)
 
 
 def test_under_autocast():

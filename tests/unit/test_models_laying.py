@@ -39,7 +39,7 @@ def test_a_model_without_attention_says_so_and_offers_the_rest():
     assert found["proof"] == {}
     trace = model.trace(PIXELS)
     for name in ("attention", "rollout", "gradient-rollout", "relevance", "legrad"):
-        with pytest.raises(MethodError, match="no attention"):
+        with pytest.raises(MethodError, match=r"no attention .* use grad-cam.*or occlusion \(docs/errors/no-attention\.md\)"):
             explain(trace, name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,12 @@ from vitscope.errors import CaptureError
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 
 
-def choose_drop(module: nn.Module, forward: Forward, pixels: Tensor, *, tokens: int, patches: Tensor, blocks: Blocks | None = None) -> Drop:
+def choose_drop(
+    module: nn.Module, forward: Forward, pixels: Tensor, *, tokens: int, patches: Tensor, blocks: Blocks | None = None
+) -> Drop | Literal["pixels"]:
     """Whether tokens can be "removed" (the model runs on a shortened sequence and means the same by it), else "masked".
+
+    Where neither can be done ("pixels"), the picture itself is hidden there.
 
     A dropped key that nobody attends to changes the other tokens exactly as a token that is not there. So every kept token must
     leave the last block with the same value both ways. (The logits need not agree: a head that averages patches counts the masked
@@ -40,7 +45,10 @@ def choose_drop(module: nn.Module, forward: Forward, pixels: Tensor, *, tokens: 
     blocks = blocks or find_blocks(module, forward, pixels)
     keep = _half(tokens, patches, len(pixels))
     with ordinary_mode(grad=False):
-        masked, mixed = _last_block(module, forward, pixels, blocks, keep, "masked")
+        try:
+            masked, mixed = _last_block(module, forward, pixels, blocks, keep, "masked")
+        except CaptureError:  # a gate between content and position gives a masked key its weight all the same
+            return "pixels"
         try:
             removed, _ = _last_block(module, forward, pixels, blocks, keep, "removed")
         except (RuntimeError, ValueError, IndexError, AssertionError, CaptureError):  # the model's own complaint about a shorter sequence

@@ -20,10 +20,10 @@ from torch.overrides import TorchFunctionMode
 from vitscope.capture import guards
 from vitscope.capture.following import Track, Tracks, step
 from vitscope.capture.heard import Heads, Heard
-from vitscope.capture.kernel import KERNELS, Kernel
+from vitscope.capture.kernel import Kernel, kernel_of
 from vitscope.capture.paths import Paths
 from vitscope.capture.products import PRODUCTS, Product, arrange, arranger, read, value_roles
-from vitscope.capture.scores import explains, one_key, scores_track, turned, weights_arranger
+from vitscope.capture.scores import distributes, explains, one_key, scores_track, turned, weights_arranger
 from vitscope.trace import AttentionCall
 
 
@@ -92,8 +92,9 @@ class Recorder(TorchFunctionMode):
             guards.check_call(name, args, kwargs, self._paths)
         if self._training and name in guards.RANDOM:
             raise guards.random_draw(name, self._paths.running())
-        if name in KERNELS:
-            return self._fused(KERNELS[name], func, args, kwargs)
+        kernel = kernel_of(name)
+        if kernel is not None:
+            return self._fused(kernel, func, args, kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
         if any(part in name for part in guards.UNHEARD):
@@ -209,6 +210,11 @@ class Recorder(TorchFunctionMode):
         place = arranger(product.letters[2], roles.batch + roles.left + roles.right)
         lead = place(out.detach()).shape[:-2]
         path = self._mha[1] if self._mha else self._paths.running()
+        place_weights = weights_arranger(track, lead)
+        if track.mixed and distributes(product.left, track.axes[1]):  # what is multiplied with v is itself the attention
+            track = replace(track.lost(), weights=product.left, mixed=False)
+            place_weights = arranger(product.letters[0], roles.batch + roles.left + roles.contracted)
+            self._none_left(place_weights(product.left.detach()), path)
         self.heard.append(
             Heard(
                 path=path,
@@ -223,10 +229,18 @@ class Recorder(TorchFunctionMode):
                 weights=None if track.exact and not track.mixed else track.weights,
                 mixed=track.mixed,
                 place=place,
-                place_weights=weights_arranger(track, lead),
+                place_weights=place_weights,
             )
         )
-        return out
+        return out.clone() if isinstance(out, Tensor) else out  # some models write into it; small beside the weights they wrote out
+
+    def _none_left(self, weights: Tensor, path: str) -> None:
+        """Weights ``[*lead, nq, nk]`` that were changed after the softmax may attend to a dropped key all the same."""
+        if self._keep is None:
+            return
+        dropped = ~self._keep.repeat_interleave(len(weights) // len(self._keep), dim=0)
+        if bool((weights * dropped.view(len(weights), *(1,) * (weights.dim() - 2), -1)).any()):
+            raise guards.cannot_drop(self._keep, weights.shape[-1], path)
 
     def _other(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Anything else: followed where one of its arguments is on the way through an attention."""

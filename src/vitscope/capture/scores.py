@@ -14,6 +14,8 @@ from vitscope.capture.products import Product, arrange, scores_roles
 
 #: Largest difference between weights from q and k and the model's own, by the type the model works in.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+#: Largest distance of a row's sum from one, by the type the weights are in.
+ROW_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 
 
 def scores_track(product: Product, out: Tensor) -> Track | None:
@@ -51,6 +53,15 @@ def explains(track: Track, weights: Tensor, heads: Heads) -> bool:
     model = heads.unfold(weights.detach())[:, :, at].to(call.dtype)
     with torch.autocast(q.device.type, enabled=False):
         return bool((call.rows(at) - model).abs().max() <= TOLERANCE.get(track.q.dtype, 0.0))
+
+
+def distributes(weights: Tensor, axis: int) -> bool:
+    """Whether every row along the axis is a distribution: what a mean of several softmaxes is (a gate between content and position), and
+    what a mix of heads is not.
+    """
+    rows = weights.detach()
+    off = (rows.sum(dim=axis, dtype=torch.promote_types(rows.dtype, torch.float32)) - 1).abs().max()
+    return bool(off <= ROW_TOLERANCE.get(rows.dtype, 0.0)) and bool(rows.min() >= 0)
 
 
 def one_key(weights: Tensor, axis: int) -> Tensor:

@@ -108,7 +108,8 @@ def _tried(row: Row, small: Small, brief: bool) -> Row:
         known["error"], known["effect"] = proof.reconstruction.measured, proof.effect.measured
         if known["error"] > ERROR:
             return Row(**known | {"status": "refused", "why": proof.reconstruction.text})
-    return Row(**known | {"status": status} | ({} if brief and not found else _layout(small)))
+    named = brief and not found and not known["kinds"]
+    return Row(**known | {"status": status} | ({} if named else _layout(small)))
 
 
 def others(found: Contains) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ def _drawn(layout: dict[str, Any], stages: list[list[int]]) -> str:
     """A layout in a few words."""
     if layout["source"] == "pixels":
         return ""
-    grids = " → ".join(f"{h}×{w}" for h, w in stages)
+    grids = " → ".join(dict.fromkeys(f"{h}×{w}" for h, w in stages))
     others = ", ".join(dict.fromkeys(layout["prefix"]))
     return f"{grids} of {layout['stride'][0]} px" + (f", {others}" if others else "")
 
@@ -178,7 +179,7 @@ def everything(out: Any, batch: int) -> Tensor:
 def line(error: BaseException) -> str:
     """The first line of an error, not too long."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    return f"{lines[0] if lines else type(error).__name__}"[:240]
+    return f"{lines[0] if lines else type(error).__name__}".split(" You can install")[0][:240]
 
 
 @contextlib.contextmanager
