@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,13 +42,13 @@ class Seen:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def browser(arguments: Sequence[str] = ARGUMENTS) -> Iterator[Any]:
     """A browser with a fresh profile."""
     path = chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=ARGUMENTS)
+        running = play.chromium.launch(executable_path=path, args=list(arguments))
         try:
             yield running
         finally:

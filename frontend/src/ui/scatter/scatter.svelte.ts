@@ -34,6 +34,8 @@ const ENOUGH = 60_000;
 export class Scatter {
   note = $state.raw<{ text: string; error: boolean }>({ text: "", error: false });
   working = $state(0);
+  /** Which painter draws, in a sentence; "" where there was only ever one. */
+  drawnBy = $state("");
   /** The map to draw; null while it is on its way. */
   shown = $state.raw<Shown | null>(null);
   /** The map the lasso was drawn on. */
