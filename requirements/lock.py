@@ -33,7 +33,7 @@ TEST = [
     *DEMO, "ftfy", "regex", "pytest", "hypothesis", "pytest-timeout", "pytest-xdist",
     "ruff", "mypy", "import-linter", "playwright", "scipy", "build", "packaging",
     "anywidget", "jupyterlab", "ipykernel", "starlette", "uvicorn",
-    "openTSNE", "pyarrow", "scikit-learn", "umap-learn",
+    "openTSNE", "pyarrow", "scikit-learn", "umap-learn", "accelerate", "bitsandbytes",
 ]  # fmt: skip
 WITHOUT_DEPENDENCIES = ["torchvision", "timm", "open_clip_torch"]
 

@@ -1,4 +1,7 @@
-"""Looks at the built view in Chromium on synthetic data: screenshots, speed, console errors, axe. Start `node dev/serve.mjs` first."""
+"""Looks at the built view in Chromium on synthetic data: screenshots, speed, console errors, axe. Start `node dev/serve.mjs` first.
+
+``--scatter`` looks at the scatter alone, which the tests' own page of points serves (no node needed).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+ROOT = Path(__file__).parents[2]
 BASE = "http://127.0.0.1:8199"
 AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -81,9 +85,73 @@ def shoot(page: Page, out: Path) -> None:
         say("axe", out.stem, line)
 
 
+def drag(page: Page, corners: list[tuple[float, float]]) -> None:
+    """Drag over the scatter through places given as shares of it."""
+    box = page.locator("[data-testid=scatter-canvas]").bounding_box()
+    assert box
+    at = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for place in at[1:]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+
+
+def scatter(page: Page, address: str, out: Path) -> None:
+    """The scatter flat, pointed at, lassoed with attention and a chosen point's neighbours, by a number, and turned."""
+    page.goto(address)
+    page.locator("[data-testid=scatter-legend-0]").wait_for()
+    page.locator("[data-testid=scatter-canvas]").scroll_into_view_if_needed()
+    drag(page, [(0.6, 0.6), (0.5, 0.5)])
+    for step in range(40):  # until there is a point under the pointer
+        box = page.locator("[data-testid=scatter-canvas]").bounding_box()
+        assert box
+        page.mouse.move(box["x"] + box["width"] * (0.3 + 0.01 * step), box["y"] + box["height"] * 0.45)
+        if page.locator("[data-testid=scatter-hover]").is_visible():
+            break
+    page.wait_for_timeout(600)
+    shoot(page, out.with_stem(out.stem + "-hover"))
+    page.keyboard.down("Shift")
+    drag(page, [(0.3, 0.3), (0.5, 0.2), (0.7, 0.3), (0.6, 0.6), (0.35, 0.6)])
+    page.keyboard.up("Shift")
+    page.locator("[data-testid=scatter-pictures] button").first.click()
+    page.locator("[data-testid=scatter-attention]").click()
+    page.locator("[data-testid=scatter-nearest]:not([disabled])").click() if page.locator(
+        "[data-testid=scatter-nearest]:not([disabled])"
+    ).count() else None
+    page.mouse.move(1, 1)
+    page.wait_for_timeout(900)
+    shoot(page, out.with_stem(out.stem + "-lasso"))
+    page.locator("[data-testid=scatter-map]").select_option("2")
+    page.locator("[data-testid=scatter-colour]").select_option("confidence")
+    page.wait_for_timeout(600)
+    drag(page, [(0.5, 0.5), (0.56, 0.45)])
+    page.wait_for_timeout(600)
+    shoot(page, out.with_stem(out.stem + "-deep"))
+
+
+def scatters(out: Path) -> None:
+    """Look at the scatter in two sizes and both colour schemes, on the page and in a file."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support.points_page import Host, Points, serving
+
+    with serving(Host(Points(6000))) as address, sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        for width, scheme, name in ((1280, "light", ""), (1280, "dark", ""), (390, "light", ""), (390, "dark", "file.html")):
+            size = {"width": width, "height": 900}
+            density = 2 if width == 390 else 1
+            context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=density, bypass_csp=True)
+            scatter(heard(context.new_page()), address + name, out / f"scatter-{width}-{scheme}.png")
+            context.close()
+        browser.close()
+
+
 def main(out: Path) -> None:
     """Look at every page in every size and colour scheme."""
     out.mkdir(parents=True, exist_ok=True)
+    if "--scatter" in sys.argv:
+        scatters(out)
+        return
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         for width, height in ((390, 844), (1280, 900), (2560, 1440)):

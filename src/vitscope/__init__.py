@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from vitscope.api import (
         attention,
         audit,
+        axis,
+        boxes,
         check,
         explain,
+        features,
         figure,
         grad_cam,
         gradient_rollout,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         report,
         rollout,
         save,
+        similar_to,
         token_figure,
         token_pca,
         view,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from vitscope.core.maps import TokenMap
     from vitscope.core.placement import Placement
     from vitscope.core.provenance import Provenance
+    from vitscope.core.readings import Axis, Box, Feature, Pixel, Region, SimilarTo
     from vitscope.core.sample import Sample
     from vitscope.core.targets import Target
     from vitscope.errors import VitscopeError
@@ -55,8 +60,11 @@ _HOMES = {
         (
             "attention",
             "audit",
+            "axis",
+            "boxes",
             "check",
             "explain",
+            "features",
             "figure",
             "grad_cam",
             "gradient_rollout",
@@ -72,6 +80,7 @@ _HOMES = {
             "report",
             "rollout",
             "save",
+            "similar_to",
             "token_figure",
             "token_pca",
             "view",
@@ -81,6 +90,7 @@ _HOMES = {
     ),
     "Placement": "vitscope.core.placement",
     "Provenance": "vitscope.core.provenance",
+    **dict.fromkeys(("Axis", "Box", "Feature", "Pixel", "Region", "SimilarTo"), "vitscope.core.readings"),
     "Sample": "vitscope.core.sample",
     "Target": "vitscope.core.targets",
     "TokenLayout": "vitscope.core.layout",
@@ -90,9 +100,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "Axis",
+    "Box",
+    "Feature",
+    "Pixel",
     "Placement",
     "Provenance",
+    "Region",
     "Sample",
+    "SimilarTo",
     "Target",
     "TokenLayout",
     "TokenMap",
@@ -100,8 +116,11 @@ __all__ = [
     "VitscopeError",
     "attention",
     "audit",
+    "axis",
+    "boxes",
     "check",
     "explain",
+    "features",
     "figure",
     "grad_cam",
     "gradient_rollout",
@@ -117,6 +136,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "similar_to",
     "token_figure",
     "token_pca",
     "view",

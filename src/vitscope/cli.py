@@ -58,7 +58,14 @@ def explain(
     query: Annotated[
         str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Label or number to explain (default: the top prediction).")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="Label or number to explain (default: the top prediction); or feature:12, similar-to:PHOTO, axis:0@FILE.vectors, "
+            "pixel:ROW,COLUMN, region:X0,Y0,X1,Y1, box:LABEL.",
+        ),
+    ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
     fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
     residual: Annotated[
@@ -67,6 +74,12 @@ def explain(
     discard: Annotated[
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Refuse a pass that would keep more than this: 500MB, 2GB.", metavar="AMOUNT")
+    ] = None,
+    offload: Annotated[
+        str, typer.Option("--offload", help="Where activations wait for the backward pass: cpu or disk.", metavar="cpu|disk")
+    ] = "",
     check: Annotated[bool, typer.Option("--check", help="Add figures that say how far to trust each map.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Add what the model was fed: every step, the patches, findings.")] = False,
     state: Annotated[
@@ -93,6 +106,7 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
         from vitscope.api.misread_job import MisreadJob
         from vitscope.api.misread_job import run as run_misread

@@ -14,13 +14,15 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from vitscope.aiming import Scene, aim, top_places
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
-from vitscope.core.targets import Target, resolve
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, MethodError
 from vitscope.grids import Seats, Stages
+from vitscope.scoring import BARE, Made
 
 #: Attention rows of all heads are computed in blocks of at most this many values (float32: 16 MB).
 BLOCK_VALUES = 4_000_000
@@ -340,6 +342,9 @@ class Trace:
         layouts: one for each stage of a hierarchical model, first grid first (that one is ``layout``); else just ``layout``.
         stages: how a hierarchical model's windows and grids fit together; None for one grid throughout.
         unmapped: why attention cannot be put on the picture; "" where it can.
+        made: what it made beside class scores: features, scores at pixels or boxes, the boxes.
+        on_cells: whether the first attention's tokens are the layout's cells in raster order (a detector's encoder on a feature map).
+        through_last: whether all that those scores read passes the last block.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
 
@@ -363,6 +368,9 @@ class Trace:
     layouts: tuple[TokenLayout, ...] = ()
     stages: Stages | None = None
     unmapped: str = ""
+    made: Made = BARE
+    on_cells: bool = False
+    through_last: bool = True
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
@@ -388,12 +396,7 @@ class Trace:
         Raises:
             ArgumentError: no such layer.
         """
-        count = len(self.blocks)
-        if isinstance(layer, bool) or not isinstance(layer, int):
-            raise ArgumentError(f"layer {layer!r}", expected="a whole number", where="layer")
-        if not -count <= layer < count:
-            raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
-        return self.blocks[layer]
+        return self.blocks[checked_layer(layer, len(self.blocks))]
 
     def layout_of(self, layer: int) -> TokenLayout:
         """The tokens a block gives, which ask in it: the layout, or a hierarchical model's grid at that block."""
@@ -432,12 +435,33 @@ class Trace:
         raise ArgumentError(f"no attention call at {path!r}", expected=", ".join(c.path for c in self.calls[:3]) + " …", where="trace")
 
     def top(self, k: int = 5, picture: int = 0) -> list[tuple[str, float]]:
-        """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first."""
+        """The ``k`` likeliest labels of one picture with their softmax probabilities, likeliest first.
+
+        Of a detector: its likeliest boxes, each with its label, number and probability. Of a dense head: the labels likeliest at most
+        of its cells, each with its share of them.
+        """
         if k < 1:
             raise ArgumentError(f"the top {k}", expected="at least 1", where="top")
+        if self.made.places is not None:
+            return top_places(self.scene, k, picture)
         probabilities = torch.softmax(self.scores()[picture].double(), dim=-1)
         values, index = probabilities.topk(min(k, len(probabilities)))
         return [(self.labels[i], p) for i, p in zip(index.tolist(), values.tolist(), strict=True)]
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has scores with labels: of classes, at pixels, or of boxes."""
+        return self.whole.columns > 0
+
+    @property
+    def scene(self) -> Scene:
+        """What a target is resolved against."""
+        return Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model)
+
+    @cached_property
+    def whole(self) -> Made:
+        """All that the pass made: class scores and blocks' tokens too."""
+        return replace(self.made, scores=self.logits, hidden=self.hidden)
 
     def scores(self) -> Tensor:
         """Logits ``[b, c]``.
@@ -455,11 +479,12 @@ class Trace:
         return self.logits
 
     def resolve(self, target: object = None) -> Target:
-        """A label, an index, a pair (this rather than that), or None (the top prediction) to a Target for this batch."""
-        return resolve(target, self.labels, self.scores().argmax(dim=-1).tolist())
+        """What people want explained to a Target for this batch; see :func:`vitscope.aiming.aim`."""
+        return aim(target, self.scene)
 
     def with_needs(self, needs: Needs, target: Target | None = None) -> Trace:
         """This trace if it already holds what is needed for this target, else one more run (kept, so that methods share it)."""
+        needs = needs | Needs(hidden=target is not None and target.blocks)
         target_matters = needs.gradients or needs.layer_scores or needs.pixel_gradients
         if needs.within(self.needs) and (not target_matters or target == self.target):
             return self
@@ -481,7 +506,16 @@ class Trace:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept here: tensors once each, photos too; without what other runs left."""
-        kept = [self.pixels, self.logits, self.pixel_grads, *self.hidden, *self.hidden_grads, *self.layer_logits]
+        kept = [
+            self.pixels,
+            self.logits,
+            self.made.features,
+            self.made.places,
+            self.pixel_grads,
+            *self.hidden,
+            *self.hidden_grads,
+            *self.layer_logits,
+        ]
         kept += [getattr(call, name) for call in (*self.calls, *self.layer_pools) for name in (*_PER_PICTURE, "mask")]
         stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept if t is not None}
         return sum(stores.values()) + sum(sample.pixels.nbytes for sample in self.samples)
@@ -504,7 +538,6 @@ def _picture(trace: Trace, i: int) -> Trace:
         made = replace(seen.provenance, samples=provenance.samples * many)
         return replace(seen, samples=(sample,) * many, placements=(placement,) * many, provenance=made)
 
-    aim = trace.target
     return replace(
         trace,
         calls=tuple(call.one(i, count) for call in trace.calls),
@@ -514,9 +547,10 @@ def _picture(trace: Trace, i: int) -> Trace:
         samples=(sample,),
         pixels=trace.pixels[own],
         logits=None if trace.logits is None else trace.logits[own],
+        made=trace.made.one(own),
         provenance=provenance,
         rerun=rerun,
-        target=None if aim is None else Target(aim.index[own], aim.against[own], aim.names[own]),
+        target=None if trace.target is None else trace.target.of([i]),
         hidden=tuple(z[own] for z in trace.hidden),
         hidden_grads=tuple(z[own] for z in trace.hidden_grads),
         pixel_grads=None if trace.pixel_grads is None else trace.pixel_grads[own],
@@ -524,11 +558,17 @@ def _picture(trace: Trace, i: int) -> Trace:
     )
 
 
-def score(logits: Tensor, target: Target) -> Tensor:
-    """The explained score ``[b]``: ``logit[index]``, minus ``logit[against]`` where given."""
-    at = torch.arange(len(logits), device=logits.device)
-    one = logits[at, torch.as_tensor(target.index, device=logits.device)]
-    return one - logits[at, torch.as_tensor(target.against, device=logits.device)] if target.against else one
+def checked_layer(layer: int, count: int) -> int:
+    """A layer's number from 0; negative ones count from the last.
+
+    Raises:
+        ArgumentError: no such layer.
+    """
+    if isinstance(layer, bool) or not isinstance(layer, int):
+        raise ArgumentError(f"layer {layer!r}", expected="a whole number", where="layer")
+    if not -count <= layer < count:
+        raise ArgumentError(f"layer {layer}", expected=f"0 to {count - 1}, or −{count} to −1", where="layer")
+    return layer % count
 
 
 class Model(Protocol):

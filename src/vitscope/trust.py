@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
@@ -15,11 +16,13 @@ from vitscope.methods.dropping import full_scores, scores_without
 from vitscope.methods.registry import find_method, remake
 from vitscope.methods.result import per_picture
 from vitscope.methods.uniformity import UNIFORM_BELOW, distance_from_uniform
+from vitscope.methods.windows import on_first_grid
 from vitscope.metrics.constancy import CONSTANT_BELOW, relative_spread
 from vitscope.metrics.faithfulness import SHARES, Drops, compare, hide_hottest, hide_random
 from vitscope.metrics.likeness import rank_correlation
 from vitscope.metrics.row import Row
-from vitscope.trace import Inputs, Trace
+from vitscope.scoring import columns
+from vitscope.trace import Inputs, Needs, Trace
 
 #: From this rank correlation on, two maps are called much the same.
 MUCH_THE_SAME = 0.9
@@ -111,14 +114,14 @@ def trust_of(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, red
     """The figures of every picture; see :func:`check`."""
     method = find_method(one.method)
     aim = _aim(trace, one)
-    patches = [np.asarray(values)[trace.layout.patches] for values in one.values]
+    patches = [np.asarray(values)[one.layout.patches] for values in one.values]
     swap_to = _other_class(trace, aim) if method.class_specific and aim else None
     swapped = _likeness(trace, one, patches, swap_to) if swap_to else [None] * len(one)
     redrawn = _redrawn(trace, one, patches, aim if method.class_specific else None, [seed + i for i in range(redraws)])
     uniform = distance_from_uniform(trace)
     out = []
     for i, values in enumerate(patches):
-        drops = _drops(trace, aim, i, values, seed, draws, batch) if aim else None
+        drops = _drops(trace, one.layout, aim, i, values, seed, draws, batch) if aim else None
         spread = relative_spread(values)
         empty = _says_nothing(spread, uniform[i] if method.reads_attention else 1.0)
         name = swap_to.names[i] if swap_to else ""
@@ -141,28 +144,29 @@ def _with_drops(trust: Trust, drops: Drops) -> Trust:
 
 def _aim(trace: Trace, one: TokenMap) -> Target | None:
     """What the map explains; the top prediction where it explains nothing in particular; None without class scores."""
-    if trace.logits is None:
-        return None
-    index, against = one.meta.get("target_index"), one.meta.get("target_against", ())
-    if index is None:
-        return trace.resolve(None)
-    return Target(_whole(index), _whole(against), one.target)
+    if one.aim is not None:
+        return one.aim
+    return trace.resolve(None) if trace.answers else None
 
 
-def _whole(value: object) -> tuple[int, ...]:
-    return tuple(int(i) for i in value) if isinstance(value, tuple) else (int(str(value)),)
-
-
-def _other_class(trace: Trace, aim: Target) -> Target:
-    """The likeliest class that the target is not; a pair is turned round."""
+def _other_class(trace: Trace, aim: Target) -> Target | None:
+    """The likeliest class (feature) that the target is not, at the same place; a pair is turned round; None where there is no other."""
     if aim.against:
-        names = tuple(f"{trace.labels[b]} rather than {trace.labels[a]}" for a, b in zip(aim.index, aim.against, strict=True))
-        return Target(aim.against, aim.index, names)
-    scores = trace.scores().clone()
+        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in zip(aim.index, aim.against, strict=True))
+        return Target(aim.against, aim.index, names, aim.at)
+    scores = columns(trace.with_needs(Needs(), aim).whole, aim).clone()
+    scores = scores[:, : trace.whole.columns or None]
+    if scores.shape[1] < 2:
+        return None
     for picture, index in enumerate(aim.index):
         scores[picture, index] = float("-inf")
     found = tuple(scores.argmax(dim=-1).tolist())
-    return Target(found, (), tuple(trace.labels[i] for i in found))
+    return Target(found, (), tuple(_named(trace, aim, i) for i in found), aim.at)
+
+
+def _named(trace: Trace, aim: Target, index: int) -> str:
+    """A class, or a feature."""
+    return trace.labels[index] if not aim.at or aim.placed else f"feature {index}"
 
 
 def _likeness(trace: Trace, one: TokenMap, patches: Sequence[NDArray[np.floating]], aim: Target | None) -> list[float | None]:
@@ -171,7 +175,7 @@ def _likeness(trace: Trace, one: TokenMap, patches: Sequence[NDArray[np.floating
         other = remake(trace, one, aim)
     except MethodError:  # e.g. no gradient at that block for that class: nothing to compare
         return [None] * len(one)
-    found = (rank_correlation(mine, np.asarray(values)[trace.layout.patches]) for mine, values in zip(patches, other.values, strict=True))
+    found = (rank_correlation(mine, np.asarray(values)[other.layout.patches]) for mine, values in zip(patches, other.values, strict=True))
     return [None if np.isnan(value) else value for value in found]
 
 
@@ -180,18 +184,25 @@ def _redrawn(
 ) -> list[float | None]:
     """Likeness with re-drawn weights, mean over redraws."""
     needs = find_method(one.method).needs
-    found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    try:
+        found = [_likeness(trace.again(needs, aim, Inputs(redraw=seed)), one, patches, aim) for seed in seeds]
+    except MethodError:  # quantised weights, or weights on disk: they cannot be re-drawn
+        return [None] * len(one)
     columns = [[value for value in column if value is not None] for column in zip(*found, strict=True)]
     return [float(np.mean(column)) if column else None for column in columns]
 
 
-def _drops(trace: Trace, aim: Target, picture: int, values: NDArray[np.floating], seed: int, draws: int, batch: int) -> Drops:
-    """What hiding the hottest patches costs, and hiding random ones, in one go."""
+def _drops(
+    trace: Trace, layout: TokenLayout, aim: Target, picture: int, values: NDArray[np.floating], seed: int, draws: int, batch: int
+) -> Drops:
+    """What hiding the hottest patches costs, and hiding random ones, in one go: patches of the map's own grid, whole ones."""
     hot, random = hide_hottest(values, seed=seed), hide_random(len(values), draws, seed=seed)
     sets = np.concatenate([hot, random.reshape(-1, len(values))])
-    hidden = np.zeros((len(sets), trace.layout.n), dtype=bool)
-    hidden[:, trace.layout.patches] = sets
-    full = full_scores(trace, aim)[picture]
+    hidden = np.zeros((len(sets), layout.n), dtype=bool)
+    hidden[:, layout.patches] = sets
+    if layout.grid != trace.layout.grid:  # one stage's map: all patches that its token covers
+        hidden = on_first_grid(trace, layout, hidden.astype(np.float32)) == 1.0
+    full = full_scores(trace.with_needs(Needs(), aim), aim)[picture]
     lost = full - scores_without(trace, aim, picture, hidden, batch=batch)
     return compare(lost[: len(SHARES)], lost[len(SHARES) :].reshape(draws, len(SHARES)))
 

@@ -10,6 +10,7 @@ from support.footprint import footprint, same_tensors, tensors
 from support.zoo import CASES, DEPTH, Built, Case
 from vitscope.capture import Pass, find_blocks, prove, run
 from vitscope.core.targets import Target
+from vitscope.scoring import Made
 from vitscope.trace import Needs
 
 ATTENTION = 1e-6
@@ -19,8 +20,8 @@ EVERYTHING = Needs(hidden=True, gradients=True, layer_scores=True, pixel_gradien
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 
-def top(logits: torch.Tensor) -> Target:
-    return Target(tuple(logits.argmax(dim=-1).tolist()))
+def top(made: Made) -> Target:
+    return Target(tuple(made.scores.argmax(dim=-1).tolist()))
 
 
 def captured(case: Case) -> Pass:

@@ -12,6 +12,7 @@ import vitscope as vs
 from support.zoo import CASES, SIDE, Case
 from vitscope.capture import Pass, run
 from vitscope.core.targets import Target
+from vitscope.scoring import Made
 from vitscope.trace import Needs
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -25,8 +26,8 @@ def captured(case: Case, device: str, target: Target | None = None) -> Pass:
     built = case.build()
     module = copy.deepcopy(built.module).to(device)
 
-    def pick(logits: torch.Tensor) -> Target:
-        return target or Target(tuple(logits.argmax(dim=-1).tolist()))
+    def pick(made: Made) -> Target:
+        return target or Target(tuple(made.scores.argmax(dim=-1).tolist()))
 
     return run(module, lambda x: built.forward(module, x), built.pixels.to(device), needs=Needs(gradients=True), pick_target=pick)
 

@@ -217,6 +217,18 @@ def test_the_map_equals_one_dense_matrix(make):
     assert np.abs(shown.layout.to_grid(shown.values)[0].ravel() - expected).max() <= 1e-6 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize("make", [torchvision_maxvit, gcvit, davit, hf_mobilevit])
+def test_a_stem_is_measured_in_single_precision_too(make):
+    torch.manual_seed(0)
+    module, side, _ = make()
+    module = redraw(module, spread=0.9)
+    wide = vs.load(redraw(make()[0], spread=0.9).double(), input_size=(side, side)).layout((side, side))
+    narrow = vs.load(module, input_size=(side, side)).layout((side, side))
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert (narrow.grid, narrow.stride, narrow.origin) == (wide.grid, wide.stride, wide.origin)
+    np.testing.assert_array_equal(narrow.cells, wide.cells)
+
+
 def test_a_pooling_block_is_asked_on_one_grid_and_drawn_on_the_other():
     module, side, _ = timm_hiera()
     trace = vs.load(redraw(module, spread=0.9), input_size=(side, side)).trace(torch.randn(2, 3, side, side))

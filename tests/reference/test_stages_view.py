@@ -97,3 +97,31 @@ def test_a_file_carries_the_pooled_rows_and_the_maps(trace):
     assert carried.source["stored"]["rows"] is False
     assert carried.arrays["pooled"].shape == (8, 35)
     assert carried.arrays["maps/0"].shape == (35,)
+
+
+def test_a_report_a_figure_and_trust_of_one_stages_maps(trace, tmp_path):
+    """Maps of several grids in one report; a state's figure; hiding whole tokens of the map's own grid."""
+    made = [vs.attention(trace, layer=3), vs.attention(trace, layer=1, query=(2, 3)), vs.rollout(trace), vs.grad_cam(trace)]
+    maps = vs.check(trace, made)
+    assert [one.grid.shape for one in maps] == [(3, 4), (5, 7), (5, 7), (3, 4)]
+    for one in maps:
+        assert np.isfinite(one.meta["trust"]["hottest_drop"])
+        assert 0 < one.meta["trust"]["attention_from_uniform"] <= 1
+    page = vs.report(trace, maps, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "own 3 rows of 4 tokens" in page
+    pytest.importorskip("matplotlib")
+    assert vs.figure(trace, maps, tmp_path / "maps.png").stat().st_size > 1000
+    assert vs.figure(trace, path=tmp_path / "state.png", state={"query": "2,3"}).stat().st_size > 1000
+
+
+def test_a_map_of_one_stage_is_drawn_on_the_patches_its_tokens_cover(trace):
+    from vitscope.api.drawn import on_patches_of
+
+    one = vs.attention(trace, layer=3, query=(2, 3))
+    drawn = on_patches_of(trace, one).grid
+    grid, matrix = layer_matrix(trace, 3, 0)
+    outside = np.isnan(matrix[2 * 4 + 3].reshape(grid))
+    for y in range(5):
+        for x in range(7):
+            at = y * 3 // 5, x * 4 // 7
+            np.testing.assert_allclose(drawn[y, x], np.nan if outside[at] else one.grid[at], atol=1e-9)

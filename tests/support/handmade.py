@@ -17,7 +17,8 @@ from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target
-from vitscope.trace import AttentionCall, Inputs, Needs, Trace, score
+from vitscope.scoring import score
+from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
 PLAIN = Needs()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from support.handmade import HandViT, Record, Spec, layout_of
 from vitscope.core.targets import Target
-from vitscope.trace import score
+from vitscope.scoring import score
 
 
 def fused(a: Tensor, how: str, discard: float, columns: list[int]) -> Tensor:

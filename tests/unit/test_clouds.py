@@ -329,6 +329,7 @@ def test_only_photos_below_the_folder_are_read(file, tmp_path):
     assert pictures[1:] == [None] * len(wrong)
     assert all("\n" not in line for line in block.meta["failed"].values())
     assert "leads out" in block.meta["failed"]["3"]
+    assert all("not below the folder" in block.meta["failed"][row] for row in ("1", "2", "4"))
     for row in range(1, len(wrong) + 1):
         with pytest.raises(PhotoError):
             live.sample(row)

@@ -187,7 +187,13 @@ def test_nearest_looks_through_old_and_placed(home, run):
     code, out, _ = run("nearest", home / "both.parquet", "ship/3-2", "--k", "1", "--json")
     assert json.loads(out)["nearest"][0]["id"] == "ship/3"
     rows = beside(read_cloud(home / "both.parquet"))
-    assert sorted(rows.rows.tolist()) == list(range(COUNT + 7))
+    assert sorted(rows.rows(5).tolist()) == list(range(COUNT + 7))
+
+
+def test_the_same_photos_placed_again_have_vectors_of_their_own(home):
+    again = home / "again.parquet"
+    main(["embed", str(home / "in"), "--into", str(home / "old.parquet"), "--out", str(again), "--limit", "4", "--threads", "1", "--quiet"])
+    assert beside(read_cloud(again)).rows(5).tolist() == list(range(COUNT + 4))
 
 
 def test_nearest_of_a_patch(home, run, tmp_path):

@@ -114,15 +114,17 @@ def test_texts_that_are_none():
     ("facts", "words"),
     [
         ({"points": [1]}, "state: points [1]; expected null or an object"),
-        ({"points": {"clouds": 0}}, "expected only cloud, map, colour, camera, lasso, focus, size, hidden, not clouds"),
+        ({"points": {"clouds": 0}}, "expected only cloud, map, colour, camera, lasso, lasso_at, focus, size, hidden, not clouds"),
         ({"points": {"map": -1}}, "expected map: a whole number from 0 on"),
-        ({"points": {"colour": ""}}, "expected colour: the name of a column"),
+        ({"points": {"colour": " "}}, "expected colour: the name of a column"),
         ({"points": {"camera": {"zoom": 0}}}, "expected camera: zoom: a number from 0.001 to 1e+06"),
         ({"points": {"camera": {"x": float("nan")}}}, "expected camera: x: a number"),
         ({"points": {"camera": {"roll": 1}}}, "expected camera: only x, y, zoom, turn, not roll"),
         ({"points": {"camera": {"turn": [1, 1, 0, 0]}}}, "expected camera: turn: four numbers, a quaternion of length 1"),
         ({"points": {"lasso": [[0, 0], [1, 1]]}}, "expected lasso: null, or 3 to 20,000 corners [x, y]"),
         ({"points": {"lasso": [[0, 0], [1, 1], [2]]}}, "expected lasso: null, or 3"),
+        ({"points": {"lasso_at": {"map": 0}}}, "expected lasso_at: null, or an object with map and turn"),
+        ({"points": {"lasso_at": {"map": 0, "turn": [0, 0, 0]}}}, "expected lasso_at: turn: four numbers"),
         ({"points": {"focus": 1.5}}, "expected focus: a whole number from 0 on"),
         ({"points": {"size": 0}}, "expected size: a number from 0.1 to 50"),
         ({"points": {"hidden": [1, 1]}}, "expected hidden: codes of categories, each once"),
@@ -137,4 +139,5 @@ def test_what_is_wrong_with_the_points_is_named(facts, words):
 
 def test_a_part_of_the_points_is_enough():
     assert from_dict({"points": {"colour": "label"}}).points == {"colour": "label"}
+    assert from_dict({"points": {"colour": "", "lasso_at": {"map": 1, "turn": [0, 0, 0, 1]}}}).points["colour"] == ""
     assert from_dict({"points": None}) == State()

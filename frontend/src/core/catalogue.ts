@@ -1,5 +1,6 @@
 /* What there is to look at: plain JSON from Python. */
 import type { AuditSource } from "./audit";
+import { checkClouds, type Cloud } from "./clouds";
 import { ViewError } from "./errors";
 
 export interface Frame {
@@ -96,6 +97,8 @@ export interface Catalogue {
   sources: Source[];
   models: { id: string; name: string }[];
   capabilities: Capabilities;
+  /** Many photos as points; the photo view stands below them. */
+  clouds?: Cloud[];
 }
 
 /** The same catalogue, or an error that says what is wrong with it. */
@@ -107,6 +110,7 @@ export function checkCatalogue(value: unknown): Catalogue {
     const count = source.tokens.patches.length;
     if (count !== rows * columns) throw new ViewError(`${source.photo}: ${count} patch tokens for a ${rows}×${columns} grid`);
   }
+  checkClouds(found.clouds ?? []);
   return found;
 }
 

@@ -19,7 +19,7 @@ export function headRow(source: Source, rows: Rows, layer: number, head: string)
   let known = 0;
   for (let h = 0; h < heads; h++) {
     const at = (first + h) * n;
-    if (Number.isNaN(rows.values[at])) continue; // a pool with fewer heads than its block: no such row
+    if (rows.values.subarray(at, at + n).every(Number.isNaN)) continue; // a pool with fewer heads than its block: no such row
     known++;
     for (let key = 0; key < n; key++) {
       const v = rows.values[at + key]!;

@@ -2,6 +2,7 @@
 import type { LinksAnswer, MapAnswer, Rows } from "./answers";
 import type { Audit } from "./audit";
 import type { Catalogue } from "./catalogue";
+import type { Clouds } from "./clouds";
 import type { Links, State } from "./state";
 
 export interface MapRequest {
@@ -47,6 +48,10 @@ export interface Host {
   /** Photos that the host itself can open, and one of them opened. */
   files(signal: AbortSignal): Promise<HostFile[]>;
   open(file: HostFile, model: string, signal: AbortSignal): Promise<Uploaded>;
+  /** Answers about clouds of points. */
+  readonly clouds: Clouds;
+  /** A point's photo as a source. */
+  openPoint(cloud: number, row: number, signal: AbortSignal): Promise<Uploaded>;
   /** The state to begin with: from the address, the file or the notebook; null where there is none. */
   firstState(): State | null;
   setState(state: State): void;

@@ -1,5 +1,6 @@
 /* What one looks at: one small JSON, the same in the address, in reports, in notebooks and in Python. */
 import { queriesOf, cellOf, type Catalogue } from "./catalogue";
+import { fittedPoints, isPoints, POINTS_WORDS, type PointsState } from "./clouds";
 import { ViewError } from "./errors";
 
 export type Links = { by: "top"; k: number } | { by: "above"; above: number };
@@ -30,6 +31,8 @@ export interface State {
   smooth: boolean;
   links: Links | null;
   compare: Compare | null;
+  /** The scatter; only what differs from its defaults. */
+  points: Partial<PointsState> | null;
   theme: Theme;
 }
 
@@ -53,6 +56,7 @@ export const DEFAULTS: Readonly<State> = Object.freeze({
   smooth: true,
   links: null,
   compare: null,
+  points: null,
   theme: "auto",
 });
 
@@ -86,6 +90,7 @@ const CHECKS: Record<keyof State, [Check, string]> = {
   smooth: [(v) => typeof v === "boolean", "true or false"],
   links: [isLinks, '{"by":"top","k":1..5000}, {"by":"above","above":0..1} or null'],
   compare: [isCompare, "null or one of source, layer, head, target"],
+  points: [isPoints, POINTS_WORDS],
   theme: [oneOf("auto", "light", "dark"), "auto, light or dark"],
 };
 
@@ -166,6 +171,9 @@ export function fitted(state: State, catalogue: Catalogue): { state: State; comp
     out[key] = value;
     complaints.push(why);
   };
+  const scatter = fittedPoints(out.points, catalogue.clouds ?? []);
+  out.points = scatter.points;
+  complaints.push(...scatter.complaints);
   const sources = catalogue.sources.length;
   if (sources === 0) return { state: out, complaints };
   if (out.source >= sources) put("source", 0, `photo ${out.source} of ${sources}`);

@@ -7,7 +7,10 @@ import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { fromBase64 } from "../core/coding";
 import { ViewError } from "../core/errors";
 import type { Host, Uploaded } from "../core/host";
+import { liveClouds } from "../core/cloudanswers";
+import type { Cloud, Clouds } from "../core/clouds";
 import { differing, stateOf } from "../core/state";
+import { storedClouds } from "../core/storedclouds";
 import { storedLinks, storedMap, storedRows } from "../core/stored";
 
 interface Traits {
@@ -39,15 +42,23 @@ export function notebookHost(model: AnyModel<Traits>): Host {
     for await (const block of line.ask(op, args, signal, bytes)) return block;
     throw new ViewError(`${op}: the kernel sent nothing`);
   };
+  const blockAt = (index: number | undefined): Block => {
+    const bytes = index === undefined ? undefined : model.get("blocks")[index];
+    if (index === undefined || !bytes) throw new ViewError(GONE);
+    let block = opened.get(index);
+    if (!block) opened.set(index, (block = unpack(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))));
+    return block;
+  };
   const saved = (index: number) => {
     const source = known!.sources[index]!;
-    const bytes = source.stored ? model.get("blocks")[source.stored.block] : undefined;
-    if (!source.stored || !bytes) throw new ViewError(GONE);
-    let block = opened.get(source.stored.block);
-    if (!block) opened.set(source.stored.block, (block = unpack(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))));
-    return { source, block };
+    return { source, block: blockAt(source.stored?.block) };
   };
   const live = (): boolean => alive !== false;
+  const cloudAt = (index: number) => known!.clouds![index]!;
+  const asked = liveClouds((op, args, signal) => line.ask(op, args, signal), cloudAt);
+  const kept = storedClouds(async (index) => ({ cloud: cloudAt(index), block: blockAt(cloudAt(index).block) }));
+  /* asked anew each time: the kernel may have gone since */
+  const clouds = Object.fromEntries(Object.keys(asked).map((name) => [name, (...args: unknown[]) => ((live() ? asked : kept)[name as keyof Clouds] as (...all: unknown[]) => unknown)(...args)])) as unknown as Clouds;
 
   const host: Host = {
     kind: "notebook",
@@ -63,6 +74,7 @@ export function notebookHost(model: AnyModel<Traits>): Host {
         known = checkCatalogue(structuredClone(trait));
         known.capabilities = { ...known.capabilities, live: false, upload: false, why: GONE };
         known.models = [];
+        known.clouds = known.clouds?.map((cloud) => goneLive(cloud));
       }
       return known;
     },
@@ -96,6 +108,11 @@ export function notebookHost(model: AnyModel<Traits>): Host {
     },
     files: async () => [],
     open: async () => Promise.reject(new ViewError("this host opens no files")),
+    clouds,
+    openPoint: async (cloud, row, signal): Promise<Uploaded> => {
+      const { source, catalogue } = (await one("open", { cloud, row }, signal)).meta as unknown as { source: number; catalogue: unknown };
+      return { source, catalogue: (known = checkCatalogue(catalogue)) };
+    },
     firstState: () => {
       const state = model.get("state");
       return state && Object.keys(state).length ? stateOf(state) : null;
@@ -129,6 +146,12 @@ export function notebookHost(model: AnyModel<Traits>): Host {
     theme: notebookTheme,
   };
   return host;
+}
+
+/** What needed the kernel is off, with the reason. */
+function goneLive(cloud: Cloud): Cloud {
+  const off = (one: Cloud["pictures"]) => (one.how === "live" ? { how: "none" as const, why: GONE } : one);
+  return { ...cloud, open: false, pictures: off(cloud.pictures), attention: off(cloud.attention), nearest: { how: "none", why: GONE } };
 }
 
 class Silence extends Error {}

@@ -6,6 +6,7 @@ import { checkCatalogue, type Catalogue } from "../core/catalogue";
 import { fromBase64 } from "../core/coding";
 import { ViewError } from "../core/errors";
 import type { Host } from "../core/host";
+import { storedClouds } from "../core/storedclouds";
 import { stateOf } from "../core/state";
 import { storedLinks, storedMap, storedRows } from "../core/stored";
 import { addressState } from "./address";
@@ -59,6 +60,12 @@ export function fileHost(element: HTMLElement, only: number | null): Host {
     upload: async () => Promise.reject(new ViewError(known?.capabilities.why ?? "this is a file")),
     files: async () => [],
     open: async () => Promise.reject(new ViewError("this host opens no files")),
+    clouds: storedClouds(async (index) => {
+      const cloud = known!.clouds![index]!;
+      if (cloud.block === undefined) throw new ViewError(`${cloud.title}: ${known!.capabilities.why}`);
+      return { cloud, block: await blockOf(cloud.block) };
+    }),
+    openPoint: async () => Promise.reject(new ViewError(known?.capabilities.why ?? "this is a file")),
     firstState: () => {
       const inAddress = address.first();
       if (inAddress) return inAddress;

@@ -3,17 +3,21 @@ import { framed, linksOf, mapOf, rowsOf } from "../core/answers";
 import { auditOf } from "../core/audit";
 import { unpack, type Block } from "../core/block";
 import { checkCatalogue, type Catalogue } from "../core/catalogue";
+import { liveClouds } from "../core/cloudanswers";
+import type { Cloud } from "../core/clouds";
 import { ViewError, oneLine } from "../core/errors";
 import type { Host, HostFile, LinksRequest, MapRequest, Uploaded } from "../core/host";
 import { addressState } from "./address";
 
 export function httpHost(): Host {
   let precision = "";
+  let clouds: Cloud[] = [];
   const address = addressState();
 
   const took = (given: unknown): Catalogue => {
     const catalogue = checkCatalogue(given);
     precision = catalogue.capabilities.precision;
+    clouds = catalogue.clouds ?? [];
     return catalogue;
   };
   const first = async (op: string, args: object, signal: AbortSignal): Promise<Block> => {
@@ -41,6 +45,11 @@ export function httpHost(): Host {
     },
     files: async (signal) => ((await (await answer("files", {}, { signal })).json()) as { files: HostFile[] }).files,
     open: async ({ root, path }, model, signal) => added(await answer("open", { root, path, model }, { method: "POST", signal })),
+    clouds: liveClouds(blocks, (index) => clouds[index]!),
+    openPoint: async (cloud, row, signal) => {
+      const { source, catalogue } = (await first("open", { cloud, row }, signal)).meta as unknown as { source: number; catalogue: unknown };
+      return { source, catalogue: took(catalogue) };
+    },
     firstState: address.first,
     setState: address.set,
     onState: address.listen,

@@ -74,7 +74,7 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
   return { title: source!.photo, lines: [`${source!.model}${source!.weights ? `, weights ${source!.weights}` : ""}`, `values ${state.norm}, colour range ${state.range}`], panels };
 }
 
-function download(blob: Blob, name: string): void {
+export function download(blob: Blob, name: string): void {
   const address = URL.createObjectURL(blob);
   const link = document.createElement("a");
   link.href = address;

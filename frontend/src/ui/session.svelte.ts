@@ -292,7 +292,8 @@ export class Session {
   private fit(state: State): State {
     const { state: possible, complaints } = fitted(state, this.catalogue!);
     if (complaints.length) this.fail(new Error(`not here: ${complaints.join("; ")}`));
-    if (!this.catalogue!.sources[possible.source]?.pooled && possible.query === "pooled") return { ...possible, query: "0,0" };
+    const source = this.catalogue!.sources[possible.source];
+    if (source && !source.pooled && possible.query === "pooled") return { ...possible, query: "0,0" };
     return possible;
   }
 
@@ -331,14 +332,19 @@ export class Session {
     const before = this.state;
     const next = { ...before, ...patch };
     this.state = next;
-    if (!this.catalogue || !this.source) return;
+    if (!this.catalogue) return;
+    if (this.source) this.followPhoto(before, next);
+    else if (!this.catalogue.clouds?.length) return;
+    if (quiet) return;
+    clearTimeout(this.saving);
+    this.saving = setTimeout(() => this.host.setState(this.state), SOON);
+  }
+
+  private followPhoto(before: State, next: State): void {
     if (next.source !== before.source) this.key = null;
     this.a.follow(next);
     this.followOther(next);
     this.followLinks(next);
-    if (quiet) return;
-    clearTimeout(this.saving);
-    this.saving = setTimeout(() => this.host.setState(this.state), SOON);
   }
 
   private followOther(state: State): void {
@@ -412,6 +418,18 @@ export class Session {
     this.change({ fixed: false });
   }
 
+  /** A point's photo becomes what is looked at. */
+  async openPoint(cloud: number, row: number): Promise<boolean> {
+    const { source, catalogue } = await this.host.openPoint(cloud, row, new AbortController().signal);
+    this.open(catalogue);
+    this.look(source);
+    return true;
+  }
+
+  private look(source: number): void {
+    this.change(this.fit({ ...this.state, source, query: "pooled", fixed: false, target: null, against: null, compare: null }));
+  }
+
   /** Takes in one photo more and shows it. */
   async upload(file: File, model: string): Promise<void> {
     const { capabilities } = this.catalogue!;
@@ -433,7 +451,7 @@ export class Session {
       const { source, catalogue } = await coming;
       this.open(catalogue);
       this.say("");
-      this.change(this.fit({ ...this.state, source, query: "pooled", fixed: false, target: null, against: null, compare: null }));
+      this.look(source);
     } catch (error) {
       this.fail(error);
     } finally {

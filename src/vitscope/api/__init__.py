@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vitscope.api.aims import axis, boxes, features, similar_to
 from vitscope.api.auditing import audit
 from vitscope.api.display import show_maps
 from vitscope.api.explanation import Explanation, explain
@@ -30,8 +31,11 @@ __all__ = [
     "Explanation",
     "attention",
     "audit",
+    "axis",
+    "boxes",
     "check",
     "explain",
+    "features",
     "figure",
     "grad_cam",
     "gradient_rollout",
@@ -47,6 +51,7 @@ __all__ = [
     "report",
     "rollout",
     "save",
+    "similar_to",
     "token_figure",
     "token_pca",
     "view",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitscope.api.catalogue import entry
+from vitscope.api.drawn import on_patches_of
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, POOLED, ROWS, Carried, Stored, level_for, stored_facts
@@ -55,28 +56,13 @@ def _told(samples: Sequence[Sample], audits: Sequence[Audit]) -> list[dict[str, 
 
 def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str) -> Carried:
     level = MAPS if not facts["layers"] else level if trace.stages is None else POOLED
-    arrays: Arrays = {f"maps/{i}": drawn(trace, one) for i, one in enumerate(maps)}
+    arrays: Arrays = {f"maps/{i}": on_patches_of(trace, one).tokens for i, one in enumerate(maps)}
     names = () if level in (ROWS, MAPS) else _askable(facts)
     if level != MAPS:
         arrays |= _exact_rows(trace, facts, names)
     if level in (ROWS, MEANS):
         arrays |= _coded(trace, heads=level == ROWS)
     return Carried({**facts, "stored": stored_facts(Stored(level, names, tuple(maps)))}, arrays)
-
-
-def drawn(trace: Trace, one: TokenMap) -> NDArray[np.generic]:
-    """A map's values on the first grid's tokens, raw, as the interactive view draws them; NaN outside the windows that were asked."""
-    from vitscope.methods.starts import start_of
-    from vitscope.methods.windows import on_first_grid, reach
-
-    if trace.stages is None or one.layer is None:
-        return one.tokens
-    values = one.tokens.copy()
-    if one.method == "attention":
-        weights = start_of(trace, one.query or "pooled", layer=one.layer).weights
-        if weights is not None:
-            values[..., ~reach(trace, one.layer, weights[0].cpu().numpy())] = np.nan
-    return on_first_grid(trace, one.layout, values)
 
 
 def _askable(facts: dict[str, Any]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def entry(trace: Trace) -> dict[str, Any]:
     return {
         **facts,
         "layers": [] if why else [_layer(trace, number) for number in range(len(trace.blocks))],
-        "top": [[label, share] for label, share in trace.top(5)] if trace.logits is not None else [],
+        "top": [[label, share] for label, share in trace.top(5)] if trace.answers else [],
         "labels": list(trace.labels),
         "methods": methods(trace, why),
         "sinks": sinks,
@@ -78,7 +78,7 @@ def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
 
 
 def _why_not(trace: Trace, method: Method, no_rows: str) -> str:
-    if method.class_specific and trace.logits is None:
+    if method.class_specific and not trace.answers:
         return "this model has no class scores"
     if method.reads_attention and no_rows:
         return no_rows

@@ -7,13 +7,21 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
+from vitscope.core.memory import in_words
+
 #: The widest grid drawn cell by cell.
 DRAWN = 32
 
 
 def as_text(found: Mapping[str, Any]) -> str:
     """A description of a model (see ``LoadedModel.describe``) as plain text."""
-    parts = [_layout(found), _calls(found), _methods(found["methods"]), _proof("Proof that the capture is right", found["proof"])]
+    parts = [
+        _layout(found),
+        _calls(found),
+        _passes(found),
+        _methods(found["methods"]),
+        _proof("Proof that the capture is right", found["proof"]),
+    ]
     if found.get("rules"):
         parts.append(_proof("Rules every model keeps", found["rules"]))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -27,6 +35,7 @@ def _layout(found: Mapping[str, Any]) -> list[str]:
         "Tokens",
         f"  input            {width} × {height} px",
         f"  preprocessing    {found.get('preprocessing') or 'not known'}",
+        f"  it makes         {_makes(found)}",
     ]
     size = f"{layout['patch'][1]} × {layout['patch'][0]} px (across × down)"
     if layout["source"] == "pixels":
@@ -46,6 +55,12 @@ def _layout(found: Mapping[str, Any]) -> list[str]:
     return [*lines, "", *_drawing(gh, gw, len(layout["prefix"]))]
 
 
+def _makes(found: Mapping[str, Any]) -> str:
+    """What comes out, and of how many classes."""
+    made, classes = found.get("makes", "class scores"), found.get("classes", 0)
+    return f"{made}, {classes} classes" if classes else str(made)
+
+
 def _drawing(gh: int, gw: int, others: int) -> list[str]:
     """The grid, one mark a patch (one for several where it is wide), tokens that are none before it."""
     step = -(-max(gh, gw) // DRAWN)
@@ -61,7 +76,7 @@ def _calls(found: Mapping[str, Any]) -> list[str]:
     calls = found["calls"]
     if not calls:
         return []
-    lines = [f"Attention calls ({len(calls)}), {_size(found.get('memory', 0))} kept for each photo"]
+    lines = [f"Attention calls ({len(calls)}), {in_words(found.get('memory', 0))} kept for each photo"]
     above: list[str] = []
     groups = [list(group) for _, group in groupby(calls, key=_alike)]
     for group in groups:
@@ -76,6 +91,15 @@ def _calls(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _passes(found: Mapping[str, Any]) -> list[str]:
+    """What a pass over one photo keeps, by the shapes alone."""
+    kept = found.get("passes")
+    if not kept:
+        return []
+    moved = f"{in_words(kept['offloaded'])} of that with --offload disk"
+    return [f"A pass keeps {in_words(kept['plain'])} for one photo, {in_words(kept['gradients'])} with gradients ({moved})"]
+
+
 def _alike(call: Mapping[str, Any]) -> tuple[Any, ...]:
     names = ("kind", "heads", "queries", "keys", "windows")
     return (re.sub(r"\d+", "#", call["path"]), *(call.get(name) for name in names))
@@ -85,15 +109,6 @@ def _common(paths: Iterable[str]) -> list[str]:
     """The parts of several paths of one form; where they differ in a number, its range."""
     columns = zip(*(path.split(".") for path in paths), strict=True)
     return [names[0] if len(set(names)) == 1 else f"{names[0]}…{names[-1]}" for names in columns] or [""]
-
-
-def _size(count: int) -> str:
-    """Bytes in words."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count = round(count / 1000)
-    return f"{count} GB"
 
 
 def _methods(methods: list[Any]) -> list[str]:

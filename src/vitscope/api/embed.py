@@ -98,6 +98,11 @@ class Embedded:
         return (*self.folder.notes, numbers) if numbers else self.folder.notes
 
     @property
+    def uneven(self) -> bool:
+        """Whether maps differ in their number of points, as tokens of stages do: a page shows the same points in every map."""
+        return len({len(one) for one in self.projections}) > 1
+
+    @property
     def left_out(self) -> list[tuple[str, str]]:
         """Files that are not among the points: (path, reason)."""
         return [*((one.path, one.reason) for one in self.folder.left_out), *self.store.left_out()]
@@ -206,6 +211,8 @@ def write(done: Embedded, out: Path, model: LoadedModel, job: Job, tell: Any) ->
         written.append(
             write_scatter(done.projections, done.rows.label, done.rows.predicted, png, curve=done.curve, accuracy=done.accuracy[0])
         )
+    if done.uneven:
+        return written
     cloud = named_by_folder(read_cloud(data))
     confidence = np.repeat(np.array(done.rows.confidence, dtype=np.float32), len(cloud) // len(done.rows))
     state = written_state(job.state) if job.state else None
@@ -295,6 +302,7 @@ def summary(done: Embedded) -> list[str]:
         layers = ", ".join(f"{point['layer']}: {point['knn_accuracy']:.1%}" for point in done.curve)
         lines.append(f"nearest neighbours name the label, by layer: {layers}{accuracy}")
     lines += [figures(one) for one in done.projections]
+    lines += ["no page: these layers have different numbers of tokens; ask for one --layer"] if done.uneven else []
     if "not_compared" in done.found:
         lines.append(f"near-duplicates and label suspects: {done.found['not_compared']}")
     else:

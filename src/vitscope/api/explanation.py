@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vitscope.api.progress import silent
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 
@@ -47,8 +48,15 @@ class Options:
 
     @property
     def aim(self) -> object:
-        """The target as :meth:`vitscope.trace.Trace.resolve` takes it."""
+        """The target as :meth:`vitscope.trace.Trace.resolve` takes it, but for what needs another photo or a file."""
         return self.target if self.against is None else (self.target, self.against)
+
+    def aim_for(self, model: LoadedModel) -> object:
+        """The target as :meth:`vitscope.trace.Trace.resolve` takes it."""
+        from vitscope.api.aims import read_aim
+
+        target = read_aim(self.target, model)
+        return target if self.against is None else (target, read_aim(self.against, model))
 
     @property
     def chosen(self) -> dict[str, object]:
@@ -88,27 +96,29 @@ def explain(
     from vitscope.methods.registry import find_method, needs_of
 
     chosen = options or Options()
-    say = tell or (lambda _: None)
-    names = [find_method(name).name for name in methods] or default_methods(model)
+    say = tell or silent
+    names = [find_method(name).name for name in methods] or default_methods(model, aimed=chosen.aim is not None)
     _refuse_unused(names, chosen)
     class_specific = any(find_method(name).class_specific for name in names)
-    say("one pass through the model")
-    trace = model.trace(photos, needs=needs_of(names), target=chosen.aim if class_specific else None)
-    if chosen.aim is not None:
-        trace.resolve(chosen.aim)  # a wrong label is refused even where no method asks for one
+    aim = chosen.aim_for(model)
+    trace = model.trace(photos, needs=needs_of(names), target=aim if class_specific else None, tell=None if say is silent else say)
+    if aim is not None:
+        trace.resolve(aim)  # a wrong label is refused even where no method asks for one
     maps: list[TokenMap] = []
     for name in names:
         say(name)
-        maps += _maps_of(trace, name, chosen)
+        maps += _maps_of(trace, name, chosen, aim)
     checked = _checked(trace, maps, chosen, say) if chosen.check else maps
     return Explanation(trace, tuple(checked), tuple(_audited(model, trace, say)) if chosen.audit else ())
 
 
-def default_methods(model: LoadedModel) -> list[str]:
-    """The default methods that a model allows: without class scores, only those that need none."""
+def default_methods(model: LoadedModel, *, aimed: bool = False) -> list[str]:
+    """The default methods that a model allows; without scores or a target of its own, only those that need none."""
     from vitscope.methods import METHODS
 
-    return [name for name in DEFAULT_METHODS if model.labels or not METHODS[name].class_specific]
+    available = {method["name"] for method in model.describe()["methods"] if method["available"]}
+    features = {name for name in METHODS if METHODS[name].class_specific} if aimed and model.facts().features else set()
+    return [name for name in DEFAULT_METHODS if name in available | features]
 
 
 def _refuse_unused(names: Sequence[str], options: Options) -> None:
@@ -130,7 +140,7 @@ def _refuse_unused(names: Sequence[str], options: Options) -> None:
             )
 
 
-def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
+def _maps_of(trace: Trace, name: str, options: Options, aim: object) -> list[TokenMap]:
     """One map, or one for each start where the head reads in several ways."""
     from vitscope.methods.registry import explain as one_map
     from vitscope.methods.registry import find_method
@@ -139,7 +149,7 @@ def _maps_of(trace: Trace, name: str, options: Options) -> list[TokenMap]:
     given = options.of(taken)
     pooled = "query" not in taken or options.query in (None, "pooled")
     starts = max(1, len(trace.layout.readouts)) if "start" in taken and pooled else 1
-    return [one_map(trace, name, options.aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
+    return [one_map(trace, name, aim, **given, **({"start": i} if starts > 1 else {})) for i in range(starts)]
 
 
 def _audited(model: LoadedModel, trace: Trace, say: Tell) -> Iterator[Audit]:

@@ -309,13 +309,13 @@ class Explorer:
 
     def _map_block(self, number: int, one: TokenMap, state: Refined | None = None, query: Any = None) -> bytes:
         """One map as a block; with its standard error and progress where it is refined."""
-        from vitscope.api.carry import drawn
+        from vitscope.api.drawn import on_patches_of
         from vitscope.methods import METHODS
         from vitscope.methods.starts import query_text
         from vitscope.views.photo import mean_token
         from vitscope.views.plain import plain
 
-        arrays: dict[str, NDArray[np.generic]] = {"values": drawn(self._trace(number), one)}
+        arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(self._trace(number), one).tokens}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
         labels = self._sources[number].facts["labels"]

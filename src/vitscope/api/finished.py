@@ -44,7 +44,7 @@ def finish(one: Explanation, photos: int) -> Finished:
 def answers(one: Explanation) -> Iterator[str]:
     """The likeliest labels of each photo, what a reader must know about it, and how far to trust each map."""
     for picture, sample in enumerate(one.trace.samples):
-        if one.trace.logits is not None:
+        if one.trace.answers:
             top = ", ".join(f"{label} {probability:.1%}" for label, probability in one.trace.top(3, picture))
             yield f"{sample.id}: {top}\n"
         yield from (f"  note: {note}\n" for note in sample.notes)

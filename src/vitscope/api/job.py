@@ -14,7 +14,7 @@ from vitscope.api.explanation import Explanation, Options, Tell, explain
 from vitscope.api.finished import write
 from vitscope.api.loading import load_model, read_photos
 from vitscope.api.output import check_folder, check_output, kind_of
-from vitscope.api.progress import progress
+from vitscope.api.progress import progress, silent
 from vitscope.core.files import write_atomically
 from vitscope.errors import ArgumentError, MissingExtra, ProofError
 
@@ -186,7 +186,7 @@ def _one_method(model: LoadedModel) -> tuple[str]:
 
 def _telling(tell: Tell, at: int, total: int) -> Tell:
     """Progress words that say which photos they are about, where there are several batches."""
-    return tell if total <= BATCH else lambda words: tell(f"photos {at + 1}–{min(at + BATCH, total)} of {total}: {words}")
+    return tell if total <= BATCH or tell is silent else lambda words: tell(f"photos {at + 1}–{min(at + BATCH, total)} of {total}: {words}")
 
 
 def _chelsea() -> Path:

@@ -122,6 +122,9 @@ def nearest_to(cloud: Cloud, vectors: Beside, asked: Asked, model: Callable[[], 
     rows_of = find_rows(cloud, asked.photo)
     loaded = _own(cloud, model()) if kind == "tokens" or not len(rows_of) else None
     layout = loaded.layout() if loaded is not None and kind == "tokens" else None
+    if layout is not None and layout.n != vectors.tokens(layer):
+        got = f"layer {layer} has {vectors.tokens(layer)} tokens a photo, another grid than the first layer's {layout.n}"
+        raise ArgumentError(got, expected="a layer whose patches are those of the input", where=cloud.name)
     token = 0 if layout is None else _token(layout, asked.patch or "")
     itself = None
     if loaded is not None and not len(rows_of):

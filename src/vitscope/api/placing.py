@@ -167,7 +167,8 @@ def _placed(model: LoadedModel, old: Cloud, maps: Sequence[Path], folder: Folder
 def _agreement(old: Cloud, one: Map, before: Beside, store: Store, rows: Rows, new: Projection) -> dict[str, Any]:
     """How far the places of labelled new points can be trusted: mean share of their nearest old points that have their label."""
     none = {"points": len(new), "label_agreement": None, "original_label_agreement": None, "neighbours": NEAR}
-    if "label" not in old.columns or before.stores[0].tokens() != 1 or (before.points < 0).any() or (before.rows < 0).any():
+    points = before.points(one.layer)
+    if "label" not in old.columns or before.tokens(one.layer) != 1 or (points < 0).any() or (before.photos < 0).any():
         return none
     labels, asked = np.array(old.column("label").fill_null("").to_pylist(), dtype=object), np.array(rows.label, dtype=object)
     known = (asked != "") & np.isin(asked, labels)
@@ -177,7 +178,7 @@ def _agreement(old: Cloud, one: Map, before: Beside, store: Store, rows: Rows, n
     width = next(before.batches(one.layer)).shape[-1]
     if len(labels) * width * 4 <= IN_MEMORY:  # in the order of the vectors, which somebody may have changed in the file
         index, _ = nearest(store.matrix(one.layer)[known], NEAR, before.stores[0].matrix(one.layer))
-        found["original_label_agreement"] = _share(labels[before.points], asked[known], index)
+        found["original_label_agreement"] = _share(labels[points], asked[known], index)
     return {**none, **found}
 
 

@@ -134,7 +134,9 @@ def _attention(model: LoadedModel, cloud: Cloud, columns: dict[str, Column], pho
             rows.append(row)
     if not maps:
         return nothing("none of the photos could be read")
-    why = f"attention of {len(rows)} photos is in this file: label suspects, near-duplicates and wrong answers first, then evenly spread"
+    why = f"{len(rows):,} of {len(cloud):,} points have their attention in this file"
+    if len(rows) < len(cloud):
+        why += ": label suspects and near-duplicates first, then wrong answers, then evenly spread"
     return Carriage(tuple(rows), why, {"attention": flat(maps).astype(np.float16)}, {"attention": attention_facts(maps)})
 
 

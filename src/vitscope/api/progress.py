@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+def silent(_: str) -> None:
+    """Where nobody is told anything."""
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """A function to say what is being done; on a terminal it shows with the seconds it has taken, and is gone at the end."""
@@ -14,7 +18,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield lambda _: None
+        yield silent
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as shown:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vitscope.api.drawn import on_patches_of
 from vitscope.core.maps import TokenMap
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError
@@ -33,6 +34,7 @@ def views_of(trace: Trace, maps: Sequence[TokenMap], *, pictures: Sequence[int] 
     for one in maps:
         same_run(trace, one, "report")
     developed = {i: rows for i, one in enumerate(maps) if (rows := development(trace, one)) is not None}
+    maps = [on_patches_of(trace, one) for one in maps]
     return share_scales([_view(trace, maps, developed, i) for i in (range(len(trace)) if pictures is None else pictures)])
 
 
@@ -68,7 +70,7 @@ def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[n
     return build_photo_view(
         trace.samples[picture],
         fed,
-        trace.top(5, picture) if trace.logits is not None else [],
+        trace.top(5, picture) if trace.answers else [],
         [one[picture] for one in maps],
         develop={i: rows[picture] for i, rows in developed.items()},
         explain=words_of(maps),
@@ -104,6 +106,8 @@ def _start_of(one: TokenMap) -> int:
 
 def _target_of(trace: Trace, one: TokenMap) -> Target | None:
     """The target a map was made for, among those this trace has run; by class numbers, as names may be shared."""
+    if one.aim is not None:
+        return one.aim if one.aim in trace.targets() else None
 
     def whole(value: object) -> tuple[object, ...]:
         return value if isinstance(value, tuple) else () if value is None else (value,)

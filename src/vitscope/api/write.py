@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,8 +161,9 @@ def save(trace: Trace, token_map: TokenMap, path: str | Path, *, picture: int = 
 def meta_of(trace: Trace, one: TokenMap, picture: int) -> dict[str, object]:
     """Everything about one map that is not an array, as plain values."""
     import vitscope
+    from vitscope.aiming import found_boxes
 
-    top = trace.top(5, picture) if trace.logits is not None else []
+    top = trace.top(5, picture) if trace.answers else []
     sample, placement = trace.samples[picture], one.placement
     return {
         "model": one.provenance.model,
@@ -169,6 +171,7 @@ def meta_of(trace: Trace, one: TokenMap, picture: int) -> dict[str, object]:
         "labels": [label for label, _ in top],
         "probabilities": [probability for _, probability in top],
         "top": [[label, probability] for label, probability in top],
+        **({"boxes": [asdict(box) for box in found_boxes(trace.scene, picture)]} if trace.made.boxes is not None else {}),
         "method": one.method,
         "parameters": one.parameters,
         "layer": one.layer,

@@ -7,28 +7,33 @@ from torch import Tensor
 
 from vitscope.capture.live import Gradients, Live, in_graph
 from vitscope.core.targets import Target
-from vitscope.trace import Needs, score
+from vitscope.scoring import score
+from vitscope.trace import Needs
 
 
 def backward_once(live: Live, target: Target, needs: Needs) -> Gradients:
     """``∂s/∂out``, ``∂s/∂A`` (mixed heads only), ``∂s/∂Z`` and ``∂s/∂pixels``, in one ``torch.autograd.grad``.
 
+    A call that depends on no pixel (and is in no block) has the gradient 0.
+
     The score is summed over the batch: pictures do not see each other, so each gets its own gradient.
     """
-    assert live.logits is not None
-    in_graph(live.logits, "logits")
-    outs = [in_graph(call.out, call.path) for call in live.heard] if needs.gradients else []
-    weights = [in_graph(call.weights, call.path) for call in live.heard if call.mixed and call.weights is not None] if outs else []
+    fixed = [number is None and call.of_no_photo for call, number in zip(live.heard, live.numbers(), strict=True)]
+    reached = [call for call, alone in zip(live.heard, fixed, strict=True) if not alone] if needs.gradients else []
+    outs = [in_graph(call.out, call.path) for call in reached]
+    weights = [in_graph(call.weights, call.path) for call in reached if call.mixed and call.weights is not None]
     hidden = list(live.outputs) if needs.hidden and needs.gradients else []
     pixels = [live.pixels] if needs.pixel_gradients else []
     wanted = [*outs, *weights, *hidden, *pixels]
     if not wanted:
         return Gradients()
-    total = score(live.logits, target).sum()
+    total = score(live.whole, target).sum()
+    in_graph(total, "scores")
     found = grads(total, wanted, keep_graph=needs.layer_scores)
     outs, found = found[: len(outs)], found[len(outs) :]
     mixed, found = found[: len(weights)], found[len(weights) :]
-    in_order = iter(mixed)
+    in_order, found_outs = iter(mixed), iter(outs)
+    outs = [torch.zeros_like(c.out) if a else next(found_outs) for c, a in zip(live.heard, fixed, strict=True)] if needs.gradients else []
     by_call = tuple(next(in_order) if call.mixed and call.weights is not None else None for call in live.heard) if weights else ()
     return Gradients(tuple(outs), by_call, tuple(found[: len(hidden)]), found[-1] if pixels else None)
 

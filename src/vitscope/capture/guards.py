@@ -89,7 +89,8 @@ def unheard(name: str, path: str) -> CaptureError:
         expected="scaled_dot_product_attention, nn.MultiheadAttention, or attention written out with matmul and softmax",
         where=path or "the model",
         todo="load the model with its sdpa attention (transformers: attn_implementation='sdpa'), "
-        f"or say how its arguments are read: vitscope.capture.KERNELS[{name!r}] (docs/errors/unknown-kernel.md)",
+        f"or say how its arguments are read: vitscope.capture.KERNELS[{name!r}], or an entry point of that name in the group "
+        "vitscope.kernels (docs/errors/unknown-kernel.md)",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class Heard:
         weights: the model's own softmax output, ``place_weights(weights)`` is ``[*lead, nq, nk]``; None where q and k explain it.
 
     Attributes:
+        graph_on: whether autograd was on when it was made.
         mixed: the model mixes the weights after the softmax (talking heads): then ``∂s/∂A`` is not ``(∂s/∂O) Vᵀ``.
     """
 
@@ -68,12 +69,19 @@ class Heard:
     is_causal: bool = False
     weights: Tensor | None = None
     mixed: bool = False
+    graph_on: bool = field(default_factory=torch.is_grad_enabled)
     place: Callable[[Tensor], Tensor] = as_it_is
     place_weights: Callable[[Tensor], Tensor] = as_it_is
 
     def __post_init__(self) -> None:
         kept = (self.q, self.k, self.v, self.out, self.weights, *self.masks)
         self._untouched = [unchanged(x) for x in kept if x is not None]
+
+    @property
+    def of_no_photo(self) -> bool:
+        """Whether it was made, autograd on, of tensors that depend on no pixel: a decoder's first attention among its learned queries."""
+        operands = [x for x in (self.q, self.k, self.v) if x is not None]
+        return self.graph_on and not self.out.requires_grad and not any(x.requires_grad for x in operands)
 
     def call(
         self,

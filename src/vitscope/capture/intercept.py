@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from vitscope.capture import guards
 from vitscope.capture.following import Track, Tracks, step
 from vitscope.capture.heard import Heads, Heard
-from vitscope.capture.kernel import KERNELS, Kernel
+from vitscope.capture.kernel import Kernel, kernel_of
 from vitscope.capture.paths import Paths
 from vitscope.capture.products import PRODUCTS, Product, arrange, arranger, read, value_roles
 from vitscope.capture.scores import distributes, explains, one_key, scores_track, turned, weights_arranger
@@ -92,8 +92,9 @@ class Recorder(TorchFunctionMode):
             guards.check_call(name, args, kwargs, self._paths)
         if self._training and name in guards.RANDOM:
             raise guards.random_draw(name, self._paths.running())
-        if name in KERNELS:
-            return self._fused(KERNELS[name], func, args, kwargs)
+        kernel = kernel_of(name)
+        if kernel is not None:
+            return self._fused(kernel, func, args, kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
         if any(part in name for part in guards.UNHEARD):

@@ -1,12 +1,15 @@
 """Fused attention: the arguments of one call, read, and changed on their way where tokens are dropped; and which functions are such.
 
-``KERNELS`` is the extension point: a kernel that vitscope does not know is one line there (docs/how-to/add-a-family.md).
+``KERNELS`` is the extension point: a kernel that vitscope does not know is one line there (docs/errors/unknown-kernel.md), or an entry
+point of the package that brings it, in the group ``vitscope.kernels``: its name is the function's, its object a :class:`Kernel`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from vitscope.capture import guards
+from vitscope.errors import CaptureError
 
 
 def same(x: Tensor) -> Tensor:
@@ -131,8 +135,36 @@ def _swapped(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
+GROUP = "vitscope.kernels"
+
 #: Functions that are attention, by plain name; add your own: ``vitscope.capture.KERNELS["my_attention"] = Kernel(read)``.
 KERNELS: dict[str, Kernel] = {
     "scaled_dot_product_attention": Kernel(Arguments.read),
     "memory_efficient_attention": Kernel(_tokens_first, _swapped, _swapped),
 }
+
+
+def kernel_of(name: str) -> Kernel | None:
+    """How a function of this plain name is read, where it is known to be attention; None for any other.
+
+    Raises:
+        CaptureError: a package brings a kernel of this name that cannot be imported, or is none.
+    """
+    return KERNELS[name] if name in KERNELS else _brought(name) if name in _points() else None
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _brought(name: str) -> Kernel:
+    point = _points()[name]
+    try:
+        found: Any = point.load()
+    except Exception as error:
+        raise CaptureError(f"{point.value} cannot be imported ({error})", where=f"{GROUP}: {name}") from error
+    if not isinstance(found, Kernel):
+        raise CaptureError(f"{point.value} is a {type(found).__name__}", expected="a vitscope.capture.Kernel", where=f"{GROUP}: {name}")
+    return found

@@ -18,7 +18,8 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.live import LayerScores, Live, in_graph
 from vitscope.core.targets import Target
 from vitscope.errors import CaptureError
-from vitscope.trace import AttentionCall, score
+from vitscope.scoring import Made, as_made, columns, score
+from vitscope.trace import AttentionCall
 
 
 def layer_scores(live: Live, target: Target) -> LayerScores:
@@ -71,9 +72,10 @@ def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[_Lay
     at_batch = _batch_axis(live, layers[0])
     stacked = torch.cat(layers, dim=at_batch).requires_grad_()
     count = len(layers)
-    logits, pools = _run_tail(live, stacked, count)
-    index = Target(target.index * count, target.against * count)
-    total = score(in_graph(logits, "logits of each layer"), index).sum()
+    made, pools = _run_tail(live, stacked, count)
+    index = target.of([*range(len(target.index))] * count)
+    logits = in_graph(columns(made, index), "scores of each layer")
+    total = score(made, index).sum()
     mixed = [call.weights for call in pools if call.mixed and call.weights is not None]
     found = grads(total, [stacked, *(in_graph(call.out, call.path) for call in pools), *mixed], keep_graph=False)
     at_outs = found[1 : 1 + len(pools)]
@@ -82,7 +84,7 @@ def _through_tail(live: Live, target: Target, layers: list[Tensor]) -> list[_Lay
     return [_Layer(g, [call[i] for call in calls], own) for i, (g, own) in enumerate(parts)]
 
 
-def _run_tail(live: Live, stacked: Tensor, count: int) -> tuple[Tensor, list[Heard]]:
+def _run_tail(live: Live, stacked: Tensor, count: int) -> tuple[Made, list[Heard]]:
     """The model once more, without a graph until the last block; from there on with the stacked tokens and a graph."""
     batch = len(live.pixels) * count
 
@@ -92,11 +94,12 @@ def _run_tail(live: Live, stacked: Tensor, count: int) -> tuple[Tensor, list[Hea
 
     last = live.blocks.paths[-1]
     with torch.no_grad(), intercept(live.module, batch=batch) as recorder, replacing_output(live.module, last, exchange):
-        logits = live.forward(live.pixels.detach())
-    if logits is None or len(logits) != batch:
-        shape = None if logits is None else list(logits.shape)
+        made = as_made(live.forward(live.pixels.detach()))
+    found = made.scores if made.scores is not None else made.features
+    if found is None or len(found) != batch:
+        shape = None if found is None else list(found.shape)
         raise CaptureError(f"the tail gives logits {shape}", expected=f"[{batch}, classes]", where="LeGrad's layer scores")
-    return logits, [call for call in recorder.heard if _after(live, call)]
+    return made, [call for call in recorder.heard if _after(live, call)]
 
 
 def _after(live: Live, call: Heard) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -12,10 +12,11 @@ from vitscope.capture.heard import Heard
 from vitscope.capture.hidden import batch_second
 from vitscope.core.targets import Target
 from vitscope.errors import CaptureError
+from vitscope.scoring import BARE, Made
 from vitscope.trace import AttentionCall, Needs
 
-#: ``forward(pixels)`` gives logits ``[b, c]``, or None for a model without class scores.
-Forward = Callable[[Tensor], Tensor | None]
+#: ``forward(pixels)`` gives logits ``[b, c]``, None for a model without class scores, or all that was made.
+Forward = Callable[[Tensor], Tensor | Made | None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Pass:
         layer_pools: where the head pools by attention and layer scores were asked: its call on each block's tokens.
         layer_logits: where layer scores were asked: the model's own tail on each block's tokens, ``[b, c]`` each.
         target: what the gradients are of.
+        made: what it made beside class scores.
         blocks: the blocks' module paths.
     """
 
@@ -42,6 +44,7 @@ class Pass:
     pixel_grads: Tensor | None = None
     layer_pools: tuple[AttentionCall, ...] = ()
     layer_logits: tuple[Tensor, ...] = ()
+    made: Made = BARE
 
     @property
     def block_paths(self) -> tuple[str, ...]:
@@ -78,10 +81,15 @@ class Live:
     module: nn.Module
     forward: Forward
     pixels: Tensor
-    logits: Tensor | None
+    made: Made
     heard: tuple[Heard, ...]
     outputs: tuple[Tensor, ...]
     blocks: Blocks
+
+    @property
+    def whole(self) -> Made:
+        """All that was made, blocks' tokens too."""
+        return replace(self.made, hidden=tuple(self.batch_first(z) for z in self.outputs))
 
     def numbers(self) -> tuple[int | None, ...]:
         """Block number of each call."""
@@ -111,7 +119,7 @@ class Live:
         )
         return Pass(
             calls,
-            None if self.logits is None else self.logits.detach(),
+            None if self.made.scores is None else self.made.scores.detach(),
             self.blocks,
             target,
             hidden=tuple(self.batch_first(z.detach()) for z in self.outputs) if needs.hidden else (),
@@ -119,6 +127,7 @@ class Live:
             pixel_grads=gradients.pixels,
             layer_pools=layers.pools,
             layer_logits=layers.logits,
+            made=replace(self.made, scores=None).detach(),
         )
 
 

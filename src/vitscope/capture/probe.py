@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitscope.capture.kernel import KERNELS
+from vitscope.capture.kernel import kernel_of
 from vitscope.capture.modes import ordinary, ordinary_mode
 from vitscope.capture.paths import Paths
 from vitscope.capture.products import PRODUCTS, read
@@ -68,7 +68,7 @@ class _Probe(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         name = str(getattr(func, "__name__", "") or func).strip("_")
-        kind = next((kind for part, kind in FUSED if part in name), "kernel" if name in KERNELS else "")
+        kind = next((kind for part, kind in FUSED if part in name), "kernel" if kernel_of(name) else "")
         product = not kind and name in PRODUCTS and read(name, args, kwargs or {}) is not None
         marks = {self._mark(x) for x in (_flat(args) if product else args)}
         if kind or (product and "weights" in marks):

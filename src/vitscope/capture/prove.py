@@ -6,7 +6,7 @@ All but shape are about calls, and hold for windows, reduced keys and decoders t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,6 @@ from vitscope.capture import guards
 from vitscope.capture.blocks import Blocks, number_blocks
 from vitscope.capture.hidden import hearing_blocks
 from vitscope.capture.intercept import intercept
-from vitscope.capture.live import Forward
 from vitscope.capture.modes import ordinary, ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.capture.scores import ROW_TOLERANCE
@@ -28,6 +27,10 @@ ROWS = 16
 #: Largest allowed distance of A·V from the output (relative), by the type the model works in.
 OUT_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 2e-2}
 IDLE = "the answer does not depend on attention: untrained weights (zero head, tiny layer scales)? load trained ones"
+
+
+#: Gives what must move when attention changes; None where only the last block's tokens do.
+Watched = Callable[[Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Proof:
 
 def prove(
     module: nn.Module,
-    forward: Forward,
+    forward: Watched,
     pixels: Tensor,
     *,
     tokens: int | None = None,
@@ -115,7 +118,7 @@ def prove(
     return _proof(module, forward, pixels, calls, blocks, prove_shape(inside, tokens, heads))
 
 
-def prove_calls(module: nn.Module, forward: Forward, pixels: Tensor) -> Proof:
+def prove_calls(module: nn.Module, forward: Watched, pixels: Tensor) -> Proof:
     """The proofs that need no layout: for windows, reduced keys, decoders, two towers; whatever calls there are.
 
     Args:
@@ -131,7 +134,7 @@ def prove_calls(module: nn.Module, forward: Forward, pixels: Tensor) -> Proof:
     return _proof(module, forward, pixels, calls, None, _own_shapes(calls))
 
 
-def _heard(module: nn.Module, forward: Forward, pixels: Tensor) -> tuple[AttentionCall, ...]:
+def _heard(module: nn.Module, forward: Watched, pixels: Tensor) -> tuple[AttentionCall, ...]:
     guards.check_module(module)
     with ordinary_mode(grad=False), intercept(module, batch=len(pixels)) as recorder:
         forward(ordinary(pixels))
@@ -141,7 +144,7 @@ def _heard(module: nn.Module, forward: Forward, pixels: Tensor) -> tuple[Attenti
 
 
 def _proof(
-    module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None, shape: Check
+    module: nn.Module, forward: Watched, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None, shape: Check
 ) -> Proof:
     with ordinary_mode(grad=False):
         pixels = ordinary(pixels)
@@ -150,7 +153,7 @@ def _proof(
         return Proof(complete, shape, prove_rows(calls), prove_reconstruction(calls), effect).require(type(module).__name__)
 
 
-def prove_complete(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall]) -> Check:
+def prove_complete(module: nn.Module, forward: Watched, pixels: Tensor, calls: Sequence[AttentionCall]) -> Check:
     """Every attention that the probe counts, module by module, has been captured."""
     counted = Counter(path for path, _ in probe(module, forward, pixels).attention)
     missed = counted - Counter(call.path for call in calls)
@@ -233,7 +236,7 @@ def _remixed(rows: Tensor, v: Tensor, out: Tensor) -> Tensor:
     return made
 
 
-def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None) -> Check:
+def prove_effect(module: nn.Module, forward: Watched, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None) -> Check:
     """Let the queries of one call of each kind look at one key alone: the logits must move.
 
     A model without logits must move its last block's output. A call outside the blocks that the logits do not use is told apart.
@@ -255,7 +258,7 @@ def prove_effect(module: nn.Module, forward: Forward, pixels: Tensor, calls: Seq
 
 
 def _beside(
-    module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks | None, calls: Sequence[AttentionCall], numbers: Sequence[int]
+    module: nn.Module, forward: Watched, pixels: Tensor, blocks: Blocks | None, calls: Sequence[AttentionCall], numbers: Sequence[int]
 ) -> bool:
     """Whether the output is not made of these calls at all: outside the blocks, or (without blocks) no graph leads back to them."""
     if blocks is not None:
@@ -279,7 +282,7 @@ def _kinds(module: nn.Module, calls: Sequence[AttentionCall], blocks: Blocks | N
     return list(groups.values())
 
 
-def _observed(module: nn.Module, forward: Forward, pixels: Tensor, blocks: Blocks | None, sharpen: Sequence[int] = ()) -> Tensor:
+def _observed(module: nn.Module, forward: Watched, pixels: Tensor, blocks: Blocks | None, sharpen: Sequence[int] = ()) -> Tensor:
     """Logits, or the last block's output of a model without any; with some calls sharpened."""
     with hearing_blocks(module, blocks) as outputs, intercept(module, batch=len(pixels), sharpen=sharpen):
         logits = forward(pixels)

@@ -7,6 +7,9 @@ the graph starts at the pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Literal
 
 from torch import Tensor, nn
@@ -20,11 +23,13 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.layerscores import layer_scores
 from vitscope.capture.live import Forward, LayerScores, Live, Pass
 from vitscope.capture.modes import ordinary, ordinary_mode
+from vitscope.capture.offload import Offload, offloading, stores
 from vitscope.core.targets import Target
 from vitscope.errors import CaptureError
+from vitscope.scoring import Made, as_made
 from vitscope.trace import Needs
 
-PickTarget = Callable[[Tensor], Target | None]
+PickTarget = Callable[[Made], Target | None]
 Drop = Literal["removed", "masked"]
 BARE = Needs()
 
@@ -53,6 +58,7 @@ def run(
     keep: Tensor | None = None,
     drop: Drop = "removed",
     blocks: Blocks | None = None,
+    offload: Offload = "",
 ) -> Pass:
     """One forward pass, and one backward pass where gradients are asked.
 
@@ -61,10 +67,11 @@ def run(
         forward: calls the model on pixels and gives its logits.
         pixels: ``[b, 3, h, w]`` prepared input.
         needs: what to keep beyond q, k, v and logits.
-        pick_target: from the logits to the class explained; asked once, only where gradients are needed.
+        pick_target: from what was made to the target; asked once, only where gradients are needed.
         keep: bool ``[b, n]``: False drops that token.
         drop: "removed" takes dropped tokens out of the sequence before the first block (as many from each picture); "masked" keeps
             them, and no token attends to them.
+        offload: where activations wait for the backward pass: "cpu", "disk"; "" leaves them where they are.
         blocks: from :func:`find_blocks`; found by one more pass where not given and needed.
 
     Raises:
@@ -74,14 +81,15 @@ def run(
     backward = needs.gradients or needs.layer_scores or needs.pixel_gradients
     if blocks is None and (needs.hidden or needs.layer_scores or (keep is not None and drop == "removed")):
         blocks = find_blocks(module, forward, pixels)
-    with ordinary_mode(grad=backward):
+    moved = offloading(offload if backward else "", pixels.device, partial(stores, chain(module.parameters(), module.buffers())))
+    with ordinary_mode(grad=backward), moved:
         pixels = ordinary(pixels)
         if backward:
             pixels = pixels.detach().requires_grad_()
         with hearing_blocks(module, blocks if needs.hidden or needs.layer_scores else None) as outputs:
-            logits, heard = _forward(module, forward, pixels, keep=keep, drop=drop, blocks=blocks)
+            made, heard = _forward(module, forward, pixels, keep=keep, drop=drop, blocks=blocks)
         blocks = blocks or number_blocks(module, [call.path for call in heard])
-        live = Live(module, forward, pixels, logits, tuple(heard), tuple(outputs), blocks)
+        live = Live(module, forward, pixels, replace(made, keep=keep), tuple(heard), tuple(outputs), blocks)
         if not backward:
             return live.as_pass(needs)
         target = _target(live, pick_target)
@@ -92,22 +100,22 @@ def run(
 
 def _forward(
     module: nn.Module, forward: Forward, pixels: Tensor, *, keep: Tensor | None, drop: Drop, blocks: Blocks | None
-) -> tuple[Tensor | None, list[Heard]]:
+) -> tuple[Made, list[Heard]]:
     """The model's own forward, heard."""
     removed = keep if drop == "removed" else None
     masked = keep if drop == "masked" else None
     first = blocks.paths[0] if blocks is not None and blocks.paths else ""
     with without_tokens(module, first, removed), intercept(module, batch=len(pixels), keep=masked) as recorder:
-        logits = forward(pixels)
+        made = as_made(forward(pixels))
     if not recorder.heard and (blocks is None or blocks.attends):
         raise guards.none_heard(module)
-    return logits, recorder.heard
+    return made, recorder.heard
 
 
 def _target(live: Live, pick_target: PickTarget | None) -> Target:
-    if live.logits is None:
+    if not live.made.tensors():
         raise CaptureError("gradients of a model without class scores", expected="logits [b, c]", where=type(live.module).__name__)
-    target = pick_target(live.logits.detach()) if pick_target is not None else None
+    target = pick_target(live.whole.detach()) if pick_target is not None else None
     if target is None:
         raise CaptureError("gradients were asked without a target", expected="a class for each picture", where=type(live.module).__name__)
     return target

@@ -12,6 +12,7 @@ from vitscope.core.drawing import draw_on_photo
 from vitscope.core.layout import Kind, TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, ProofError
 
 #: How a notebook shows a map: media type -> a function of the map. Empty until a layer that can draw says so (:func:`shown_by`).
@@ -41,6 +42,7 @@ class TokenMap:
         signed: True where negative values mean evidence against.
         notes: sentences a reader must see beside the map ("mean of two read-outs …", "uninformative: …").
         meta: extra plain values (trust figures, error estimates); a tuple holds one for each picture of the batch.
+        aim: the target itself, for making the map again; None for class-agnostic methods.
         picture_notes: notes on single pictures, a tuple for each picture of the batch; they join ``notes`` when one picture is taken.
     """
 
@@ -59,6 +61,7 @@ class TokenMap:
     notes: tuple[str, ...] = ()
     meta: dict[str, object] = field(default_factory=dict)
     picture_notes: tuple[tuple[str, ...], ...] = ()
+    aim: Target | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.placements), self.layout.n):
@@ -86,6 +89,7 @@ class TokenMap:
             provenance=replace(self.provenance, samples=self.provenance.samples[i : i + 1]),
             meta={key: value[i] if isinstance(value, tuple) and len(value) == len(self) else value for key, value in self.meta.items()},
             picture_notes=self.picture_notes[i : i + 1],
+            aim=None if self.aim is None else self.aim.of([i]),
         )
 
     def __iter__(self) -> Iterator[TokenMap]:

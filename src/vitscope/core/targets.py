@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+from vitscope.core.readings import Directions, Places, Reading
 from vitscope.errors import ArgumentError
 
 TargetLike = "str | int | tuple[str | int, str | int] | Target | None"
@@ -20,11 +21,28 @@ class Target:
         index: class explained, per picture.
         against: class it is set against, per picture; empty for a plain logit.
         names: what to call it, per picture.
+        at: where the columns are read that ``index`` counts, per picture; empty: they are the class scores.
     """
 
     index: tuple[int, ...]
     against: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    at: tuple[Reading, ...] = ()
+
+    def of(self, pictures: Sequence[int]) -> Target:
+        """The target of these pictures of the batch, in this order (a picture may come more than once)."""
+        cut = {name: tuple(column[i] for i in pictures) for name, column in vars(self).items() if column}
+        return Target(**cut)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it is read off a block's tokens."""
+        return any(isinstance(reading, Directions) and reading.block is not None for reading in self.at)
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is a score at places of the picture (pixels, boxes) rather than one of the whole."""
+        return any(isinstance(reading, Places) for reading in self.at)
 
 
 def find_label(wanted: str | int, labels: Sequence[str]) -> int:
@@ -82,7 +100,7 @@ def resolve(target: object, labels: Sequence[str], top: Sequence[int]) -> Target
     if isinstance(target, Target):
         if len(target.index) != len(top) or len(target.against) not in (0, len(top)):
             raise ArgumentError(f"a target for {len(target.index)} pictures", expected=f"{len(top)}", where="target")
-        for number in (*target.index, *target.against) if labels else ():
+        for number in (*target.index, *target.against) if labels and not target.at else ():
             _in_range(number, labels)
         return target
     if isinstance(target, (tuple, list)):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
+from vitscope.core.readings import Box
 from vitscope.errors import ArgumentError
+from vitscope.methods.boxes import box_calls, box_weights
 from vitscope.methods.fusion import fuse_heads, on_padding, push, push_heads, require_map
-from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import Query, Start, start_of
-from vitscope.trace import AttentionCall, Trace
+from vitscope.methods.result import Said, per_picture, to_array, token_map
+from vitscope.methods.starts import Query, Start, box_of, query_text, start_of
+from vitscope.trace import AttentionCall, Trace, checked_layer
 
 METHOD = "attention"
 ALL = slice(None)
@@ -22,7 +24,8 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
         ``map = w · F``, ``F`` = head ``h``, or the mean, maximum or minimum over heads of ``A_l``; ``w`` = the query: one-hot for a token,
         the read-out weights for "pooled" (CLS: its row; mean pooling: the mean of the patches' rows). Where the head pools by attention,
         "pooled" is the pool's own row at the last layer, and that row (mean over the pool's heads) times ``A_l`` before it; of a class
-        token that joins after the blocks, its last row without what it gives itself.
+        token that joins after the blocks, its last row without what it gives itself. Of a detector's box (``query="box 3"``, "box cat"):
+        its query's row in a decoder layer's cross-attention, or in a block where boxes are tokens among the patches.
 
     Shapes:
         values ``[b, n]``.
@@ -33,6 +36,9 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
     Raises:
         ArgumentError: layer, head, query or start out of range.
     """
+    box = _asked_box(trace, query)
+    if box is not None:
+        return _of_box(trace, box, layer, head)
     require_map(trace, trace.blocks)
     number = _layer_number(trace, layer)
     begin = start_of(trace, query, start, number)
@@ -52,10 +58,38 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
 
 
 def attention_by_layer(trace: Trace, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> list[Tensor]:
-    """The row of every block, first block first: ``L`` tensors ``[b, n]``."""
+    """The row of every block (of a detector's box: of every layer in which it looks), first first: ``L`` tensors ``[b, n]``."""
+    box = _asked_box(trace, query)
+    if box is not None:
+        weights, _ = box_weights(trace, box)
+        return [_fused_row(call, weights, head) for call in box_calls(trace)]
     require_map(trace, trace.blocks)
     rows = (_row(trace, start_of(trace, query, start, n), n, head)[0] for n in range(len(trace.blocks)))
     return [trace.on_first(number, row) for number, row in enumerate(rows)]
+
+
+def _asked_box(trace: Trace, query: Query) -> Box | None:
+    """The box a query names; the likeliest where a detector's head reads nothing but boxes that look from a decoder."""
+    return Box() if query == "pooled" and trace.unmapped and trace.on_cells else box_of(query)
+
+
+def _of_box(trace: Trace, box: Box, layer: int, head: int | str) -> TokenMap:
+    """The row of a box's query: in a decoder layer's cross-attention, or in a block where boxes are tokens."""
+    calls = box_calls(trace)
+    number = checked_layer(layer, len(calls))
+    weights, numbers = box_weights(trace, box)
+    values = _fused_row(calls[number], weights, head)
+    fused = head in ("max", "min")
+    said = Said(
+        method=METHOD,
+        unit=f"attention weight ({head} over heads)" if fused else "attention weight (row sums to 1)",
+        parameters={"reads": "box", "call": calls[number].path},
+        layer=number,
+        head=str(head),
+        query=query_text(Box(numbers[0]) if len(set(numbers)) == 1 else box),
+        meta={"box": per_picture(numbers)},
+    )
+    return token_map(trace, to_array(values), said)
 
 
 def _layer_number(trace: Trace, layer: int) -> int:

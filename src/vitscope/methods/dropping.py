@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError
-from vitscope.trace import Inputs, Needs, Trace, score
+from vitscope.scoring import score
+from vitscope.trace import Inputs, Needs, Trace
 
 #: ``progress(done, total)``.
 Progress = Callable[[int, int], None]
@@ -45,20 +46,18 @@ def scores_without(
 
 def target_of(target: Target, pictures: Sequence[int]) -> Target:
     """The target of these pictures of the batch, in this order (a picture may come more than once)."""
-    against = tuple(target.against[i] for i in pictures) if target.against else ()
-    names = tuple(target.names[i] for i in pictures) if target.names else ()
-    return Target(tuple(target.index[i] for i in pictures), against, names)
+    return target.of(pictures)
 
 
 def full_scores(trace: Trace, target: Target) -> NDArray[np.float64]:
     """The target's score of every picture as it was, ``[b]``."""
-    return np.asarray(score(trace.scores(), target).double().cpu().numpy())
+    return np.asarray(score(trace.whole, target).double().cpu().numpy())
 
 
 def _run(trace: Trace, target: Target, picture: int, hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
     keep = torch.as_tensor(~hidden, device=trace.pixels.device)
     pixels = trace.pixels[picture : picture + 1].expand(len(hidden), -1, -1, -1)
-    seen = trace.again(Needs(), None, Inputs(pixels=pixels, keep=keep))
+    seen = trace.again(Needs(hidden=target.blocks), None, Inputs(pixels=pixels, keep=keep))
     return full_scores(seen, target_of(target, [picture] * len(hidden)))
 
 

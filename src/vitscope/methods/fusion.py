@@ -70,9 +70,11 @@ def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf, lost: list[Tensor
 
     Shapes:
         vector: ``[b, nq]``; returns ``[b, nk]`` (for windows: over the grid's tokens both).
+        vector and result are on one device, wherever the call was made.
         lost: where given, what went to windows' padding ``[b]`` is added to the list.
     """
-    vector = call.enter(vector)
+    home = vector.device
+    vector = call.enter(vector.to(call.out.device))
     out = torch.zeros(vector.shape[0], call.keys, dtype=call.dtype, device=call.out.device)
     used = (vector != 0).any(dim=0)
     for at in call.blocks():
@@ -82,13 +84,13 @@ def push(call: AttentionCall, vector: Tensor, rows_of: RowsOf, lost: list[Tensor
     left = call.leave(out)
     if lost is not None and call.seats is not None:
         lost.append(out.reshape(len(left), -1).sum(dim=1) - left.sum(dim=1))
-    return left
+    return left.to(home)
 
 
 def push_heads(call: AttentionCall, vector: Tensor, head: int | None = None) -> Tensor:
     """``vector · A`` of one head, or of the mean of all heads, ``[b, n]``."""
-    out = call.vecmat(call.enter(vector))
-    return call.leave(out.mean(dim=1) if head is None else out[:, head])
+    out = call.vecmat(call.enter(vector.to(call.out.device)))
+    return call.leave(out.mean(dim=1) if head is None else out[:, head]).to(vector.device)
 
 
 def on_padding(trace: Trace, lost: Tensor, whole: Tensor) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from vitscope.core.maps import TokenMap
 from vitscope.methods.fusion import check_share, discard_low, normalise_rows, on_padding, patch_columns, push, require_map, stage_notes
-from vitscope.methods.relevance import NEEDS, weighted_rows
+from vitscope.methods.relevance import needs_for, weighted_rows
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import pool_vector, start_of
+from vitscope.methods.starts import pool_vector, start_for
 from vitscope.trace import AttentionCall, Trace
 
 METHOD = "gradient-rollout"
@@ -38,7 +38,7 @@ def gradient_rollout(trace: Trace, target: object = None, residual: float = 0.5,
     """
     aim = trace.resolve(target)
     require_map(trace, trace.blocks)
-    begin = start_of(trace, "pooled", start)
+    begin = start_for(trace.with_needs(needs_for(aim), aim), aim, start)
     lost: list[Tensor] = []
     values = gradient_rollout_by_layer(trace, aim, residual, discard, start, lost)[0]
     gone = torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
@@ -68,9 +68,10 @@ def gradient_rollout_by_layer(
     """
     check_share(residual, "residual")
     check_share(discard, "discard", below_one=True)
-    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    aim = trace.resolve(target)
+    seen = trace.with_needs(needs_for(aim), aim)
     require_map(seen, seen.blocks)
-    begin = start_of(seen, "pooled", start)
+    begin = start_for(seen, aim, start)
     vector = begin.weights
     if vector is None:
         ones = seen.calls[0].out.new_ones(len(seen), 1)

@@ -55,8 +55,8 @@ def integrated_gradients(trace: Trace, target: object = None, steps: int = 50, b
     pixels = _attributions(trace, aim, steps, baseline, batch)
     wide = pixels.double().sum(dim=1).cpu().numpy()
     values = sum_over_patches(wide, trace.layout)
-    empty = trace.again(Needs(), None, Inputs(pixels=torch.full_like(trace.pixels, baseline)))
-    change = full_scores(trace, aim) - full_scores(empty, aim)
+    empty = trace.again(Needs(hidden=aim.blocks), None, Inputs(pixels=torch.full_like(trace.pixels, baseline)))
+    change = full_scores(trace.with_needs(Needs(), aim), aim) - full_scores(empty, aim)
     gap = np.abs(wide.sum(axis=(1, 2)) - change)
     said = Said(
         method=METHOD,

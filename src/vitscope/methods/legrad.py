@@ -57,7 +57,15 @@ def legrad_by_layer(trace: Trace, target: object = None, start: int = 0) -> list
         raise MethodError(
             "the head cannot be put on tokens of an earlier stage", expected="one grid throughout", where=METHOD, todo="use relevance"
         )
-    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    aim = trace.resolve(target)
+    if aim.placed or aim.blocks:
+        raise MethodError(
+            "each layer's own score needs a head on the last block's tokens",
+            expected="a class or a feature",
+            where=METHOD,
+            todo="use relevance",
+        )
+    seen = trace.with_needs(NEEDS, aim)
     begin = start_of(seen, "pooled", start)
     if begin.weights is None:
         pools = [call for call in seen.layer_pools if call.path == begin.pool[-1].path]

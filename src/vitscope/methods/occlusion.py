@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from vitscope.core.maps import TokenMap
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError
 from vitscope.methods.dropping import Progress, full_scores, scores_without
 from vitscope.methods.result import Said, on_patches, token_map
-from vitscope.trace import Trace
+from vitscope.scoring import columns
+from vitscope.trace import Needs, Trace
 
 METHOD = "occlusion"
 
@@ -51,7 +53,7 @@ def occlusion(
     covered = squares(trace.layout.grid, size * unit, stride * unit)
     hidden = np.zeros((len(covered), trace.layout.n), dtype=bool)
     hidden[:, trace.layout.patches] = covered
-    full, b, m = full_scores(trace, aim), len(trace), len(covered)
+    full, b, m = full_scores(trace.with_needs(Needs(), aim), aim), len(trace), len(covered)
     drops = np.empty((b, m))
     for i in range(b):
         told = None if progress is None else lambda done, _, i=i: progress(i * m + done, b * m)
@@ -63,7 +65,7 @@ def occlusion(
         parameters={"size": size, "stride": stride, "drop": trace.exact_drop} | ({"cell": unit} if unit > 1 else {}),
         target=aim,
         signed=True,
-        notes=_coarse(trace),
+        notes=_coarse(trace, aim),
     )
     return token_map(trace, on_patches(trace, values), said)
 
@@ -73,13 +75,13 @@ def cell(trace: Trace) -> int:
     return max(1, round(trace.layout.grid[0] / trace.layouts[-1].grid[0])) if trace.stages is not None else 1
 
 
-def _coarse(trace: Trace) -> tuple[str, ...]:
+def _coarse(trace: Trace, aim: Target) -> tuple[str, ...]:
     """A note where scores are kept so coarsely that small differences are rounding."""
-    scores = trace.scores()
-    if scores.dtype not in (torch.float16, torch.bfloat16):
+    dtype = trace.pixels.dtype
+    if dtype not in (torch.float16, torch.bfloat16):
         return ()
-    step = float(scores.abs().max()) * torch.finfo(scores.dtype).eps
-    return (f"Scores come in {str(scores.dtype).removeprefix('torch.')}: differences up to about {step:.1g} are rounding.",)
+    step = float(columns(trace.with_needs(Needs(), aim).whole, aim).abs().max()) * torch.finfo(dtype).eps
+    return (f"Scores come in {str(dtype).removeprefix('torch.')}: differences up to about {step:.1g} are rounding.",)
 
 
 def squares(grid: tuple[int, int], size: int, stride: int) -> NDArray[np.bool_]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
+from vitscope.core.targets import Target
 from vitscope.methods.fusion import on_padding, push, require_map, stage_notes
 from vitscope.methods.result import Said, to_array, token_map
-from vitscope.methods.starts import pool_vector, start_of
+from vitscope.methods.starts import pool_vector, start_for
 from vitscope.trace import AttentionCall, Needs, Trace
 
 METHOD = "relevance"
@@ -38,7 +39,7 @@ def relevance(trace: Trace, target: object = None, start: int = 0) -> TokenMap:
     """
     aim = trace.resolve(target)
     require_map(trace, trace.blocks)
-    begin = start_of(trace, "pooled", start)
+    begin = start_for(trace.with_needs(needs_for(aim), aim), aim, start)
     lost: list[Tensor] = []
     values = relevance_by_layer(trace, aim, start, lost)[0]
     gone = torch.stack(lost).sum(dim=0) if lost else values.new_zeros(len(values))
@@ -59,9 +60,10 @@ def relevance_by_layer(trace: Trace, target: object = None, start: int = 0, lost
 
     What goes to padding is added to ``lost``, block by block.
     """
-    seen = trace.with_needs(NEEDS, trace.resolve(target))
+    aim = trace.resolve(target)
+    seen = trace.with_needs(needs_for(aim), aim)
     require_map(seen, seen.blocks)
-    vector = weighted_start(seen, start)
+    vector = weighted_start(seen, aim, start)
     steps: list[Tensor] = []
     for number, call in reversed(list(enumerate(seen.blocks))):
         vector = seen.onto(number, vector)
@@ -70,9 +72,14 @@ def relevance_by_layer(trace: Trace, target: object = None, start: int = 0, lost
     return steps[::-1]
 
 
-def weighted_start(trace: Trace, start: int) -> Tensor:
+def needs_for(aim: Target) -> Needs:
+    """What a gradient-weighted method needs; of a score at a place also where it reads the last block."""
+    return NEEDS | Needs(hidden=aim.placed)
+
+
+def weighted_start(trace: Trace, aim: Target, start: int) -> Tensor:
     """The read-out as weights ``[b, n]``; a pool's own gradient-weighted row where the head pools by attention."""
-    begin = start_of(trace, "pooled", start)
+    begin = start_for(trace, aim, start)
     if begin.weights is not None:
         return begin.weights
     return pool_vector(begin, lambda call: push(call, call.out.new_ones(len(trace), 1), partial(weighted_rows, call)), keep=1.0, mix=1.0)

@@ -69,13 +69,13 @@ def token_map(trace: Trace, values: NDArray[np.floating], said: Said, layout: To
             where=said.method,
             todo="check the model's weights, or run it in float32",
         )
-    known = vars(said) | {"target": said.target.names if said.target else (), "meta": said.meta | _aim(said.target)}
+    known = vars(said) | {"target": said.target.names if said.target else (), "aim": said.target, "meta": said.meta | _aim(said.target)}
     return TokenMap(values=values, layout=layout, placements=trace.placements, provenance=trace.provenance, **known)
 
 
 def _aim(target: Target | None) -> dict[str, object]:
     """What a program needs to explain the same target again."""
-    if target is None:
+    if target is None or target.at:
         return {}
     against = {"target_against": per_picture(target.against)} if target.against else {}
     return {"target_index": per_picture(target.index), **against}

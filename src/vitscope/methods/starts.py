@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from vitscope.core.layout import Kind, Readout, TokenLayout
+from vitscope.core.readings import Box, Directions
+from vitscope.core.spoken import noun_of
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
+from vitscope.methods.boxes import box_weights
 from vitscope.methods.fusion import unmapped
 from vitscope.trace import AttentionCall, Trace
 
-#: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i).
-Query = str | tuple[int, int] | tuple[str, int]
+#: What people may write: "pooled", "cls", "distill", (row, column), "row,column", ("register", i); of a detector "box 3", "box cat".
+Query = str | tuple[int, int] | tuple[str, int] | Box
 
 
 #: Tokens there is at most one of.
@@ -66,12 +70,64 @@ def start_of(trace: Trace, query: Query = "pooled", start: int = 0, layer: int =
     if isinstance(query, str) and query.strip().lower() == "pooled":
         return _pooled(trace, start, layer)
     layout = trace.layout_of(layer)
+    box = box_of(query)
+    if box is not None:
+        weights, numbers = box_weights(trace, box)
+        if weights.shape[1] != layout.n:
+            raise ArgumentError(f"query {query_text(box)!r}", expected="a detector whose boxes are tokens among the patches", where="query")
+        same = len(set(numbers)) == 1
+        return Start(query_text(Box(numbers[0]) if same else box), f"box {numbers[0]}" if same else "a box", weights, layout.n)
     token, text, name = _token(layout, query)
     return Start(text, name, _weights(trace, np.eye(1, layout.n, token)[0]), layout.n)
 
 
+def start_for(trace: Trace, aim: Target, start: int = 0) -> Start:
+    """Where the reading of a target's score begins: what the head reads, or, of a score at a pixel or a box, the tokens it depends on.
+
+    Formula:
+        of a score at a place: ``w_i = ‖∂s/∂Z_L[i]‖`` over their sum (one token alone where the score reads one alone).
+
+    Raises:
+        MethodError: a score that is not read off the last block's tokens alone, or off none of them.
+    """
+    if aim.blocks:
+        rows = [reading.tokens.array.mean(axis=0) for reading in aim.at if isinstance(reading, Directions) and reading.tokens is not None]
+        return Start("pooled", "what the axis reads", torch.cat([_weights(trace, row)[:1] for row in rows]), trace.layout.n)
+    if not aim.placed:
+        return start_of(trace, "pooled", start)
+    if not trace.through_last:
+        raise MethodError(
+            "its head reads several blocks, not the last one's tokens alone",
+            expected="a score that is read off the last block",
+            where=trace.provenance.model,
+            todo="use grad-cam, integrated-gradients or occlusion",
+        )
+    sizes = trace.hidden_grads[-1].to(trace.calls[0].dtype).norm(dim=-1)
+    if not bool((sizes.sum(dim=1) > 0).all()):
+        raise MethodError("no gradient of this score reaches the last block", where=trace.provenance.model, todo="choose another target")
+    note = "Starts on the last block's tokens in proportion to this score's gradient on them."
+    return Start("pooled", "what the score reads", sizes / sizes.sum(dim=1, keepdim=True), trace.layout.n, (), (note,))
+
+
+def box_of(query: object) -> Box | None:
+    """The box a query names: a Box, ("box", 3), "box 3", "box cat", "box" (the likeliest); None where it names something else."""
+    if isinstance(query, Box):
+        return query
+    if isinstance(query, tuple) and len(query) == 2 and query[0] == "box":
+        return Box(query[1])
+    form, _, which = query.strip().replace(":", " ").partition(" ") if isinstance(query, str) else ("", "", "")
+    if form.lower() != "box":
+        return None
+    found = noun_of(f"box:{which.strip()}") if which.strip() else Box()
+    return found if isinstance(found, Box) else None
+
+
 def query_text(query: Query) -> str:
     """One text for all ways to write a query ("3, 4", (3, 4) -> "3,4"); it need not exist in any model."""
+    box = box_of(query)
+    if box is not None:
+        which = ",".join(f"{v:g}" for v in box.which) if isinstance(box.which, tuple) else box.which
+        return "box" if which is None else f"box {which}"
     named = query.strip().lower() if isinstance(query, str) else ""
     if named == "pooled" or named in NAMED:
         return named

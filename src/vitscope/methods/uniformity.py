@@ -20,14 +20,16 @@ def distance_from_uniform(trace: Trace) -> list[float]:
         ``max ½ Σ_j |A_ij − 1/m|`` over every call, every head and up to 32 evenly spaced rows; ``m`` = keys the mask allows.
 
     Units:
-        0 (uniform) to 1 (all on one token).
+        0 (uniform) to 1 (all on one token); 1 for a model without attention, whose maps are made of none.
     """
-    far = torch.stack([_farthest(call) for call in trace.calls])
+    if not trace.calls:
+        return [1.0] * len(trace)
+    far = torch.stack([_farthest(call).reshape(len(trace), -1).amax(dim=1) for call in trace.calls])
     return [float(x) for x in far.amax(dim=0)]
 
 
 def _farthest(call: AttentionCall) -> torch.Tensor:
-    """``[b]``."""
+    """``[b]``, windows of one picture after each other."""
     at = torch.linspace(0, call.queries - 1, min(ROWS, call.queries), device=call.out.device).round().long()
     rows = call.rows(at)
     allowed = rows > 0

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vitscope.core.layout import TokenLayout
+from vitscope.core.readings import Box
 from vitscope.methods.starts import Query
 from vitscope.trace import Trace
 
@@ -25,6 +26,8 @@ def query_at(trace: Trace, query: Query, layer: int) -> Query:
 
 
 def _cell(query: Query) -> tuple[int, int] | None:
+    if isinstance(query, Box):
+        return None
     parts = query.replace(",", " ").split() if isinstance(query, str) else [str(part).strip() for part in query]
     numbers = [int(part) for part in parts if part.isdecimal()]
     return (numbers[0], numbers[1]) if len(parts) == 2 and len(numbers) == 2 else None

@@ -26,7 +26,7 @@ class _Softmax(TorchFunctionMode):
         if getattr(func, "__name__", "") != "softmax":
             return out
         if self.kept is not None and out.shape[1:] == self.kept.shape[1:]:
-            return self.kept.expand(out.shape)
+            return self.kept.to(out.dtype).expand(out.shape)
         self.last = out.detach()
         return out
 

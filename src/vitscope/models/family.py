@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitscope.core.layout import Kind
 from vitscope.errors import MissingExtra, ModelError, VitscopeError
 from vitscope.models.preparing import Preparation
+from vitscope.scoring import Made
 
 Call = Callable[[nn.Module, Tensor], Any]
 
@@ -57,6 +58,7 @@ class Loaded:
         call: how to run it on prepared pixels; takes the module, so that a copy can be run the same way.
         output: from what the call returns to ``(scores [b, c] or None, what the head made [b, …])``; the second is there for headless
             models too, and shows what the head reads.
+        rest: from what the call returns to what it made beside class scores: scores at pixels, boxes (:mod:`vitscope.models.heads`).
         preparation: None where nothing is known about preprocessing; ``missing`` then says what to give.
         input_size: the size the preprocessing leads to, or the model was built for; None where any will do.
         prefix: kinds of the tokens before the patches as the configuration has them; None where it says nothing.
@@ -80,6 +82,7 @@ class Loaded:
     missing: tuple[str, ...] = ()
     flexible: bool = False
     libraries: tuple[str, ...] = ()
+    rest: Callable[[Any], Made] = field(default=lambda _: Made())
 
 
 def library(name: str, extra: str, purpose: str) -> ModuleType:

@@ -139,6 +139,14 @@ def resized(processor: Any, size: tuple[int, int]) -> Any:
     return twin
 
 
+def native_size(processor: Any) -> tuple[int, int] | None:
+    """The input size a processor leads to: its crop, or its resize (of a shortest edge: the square); None where it says neither."""
+    if getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None):
+        return _edges(processor.crop_size)
+    size = dict(getattr(processor, "size", None) or {})
+    return _edges(size) if size.get("height") or size.get("shortest_edge") else None
+
+
 def _edges(size: Any) -> tuple[int, int] | None:
     if not size:
         return None
@@ -178,4 +186,4 @@ def _resample(processor: Any) -> str:
     return names.get(int(value), "") if isinstance(value, int) else str(getattr(value, "value", value or ""))
 
 
-__all__ = ["preparation_of", "recording", "resized"]
+__all__ = ["native_size", "preparation_of", "recording", "resized"]

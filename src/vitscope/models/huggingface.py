@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, pair
 from vitscope.models.given import OPTIONS, given_preparation
-from vitscope.models.hf_processor import preparation_of, resized
+from vitscope.models.heads import places_of
+from vitscope.models.hf_processor import native_size, preparation_of, resized
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
 
@@ -50,7 +52,7 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
     Raises:
         ModelError: no config, no safetensors, weights missing for the architecture, or the hub cannot be reached.
     """
-    given = options.only("backend", "revision")
+    given = options.only("backend", "revision", "device_map", "offload_folder", "quantize", "dtype")
     ref = ref or f"hf:{name}"
     where: dict[str, Any] = {"trust_remote_code": False, **({"revision": given["revision"]} if "revision" in given else {})}
     if options.weights is not None:
@@ -60,12 +62,13 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
         config = transformers.AutoConfig.from_pretrained(name, **where)
     if config.model_type == "timm_wrapper":
         raise ModelError("a timm model", where=ref, todo=f"load it as timm:hf-hub:{name}")
-    module = _module(transformers, name, config, where, ref)
+    module = _module(transformers, name, config, {**where, **_large(transformers, given)}, ref)
     with fetching(f"{ref} (preprocessor_config.json)"):
         processor = _processor(transformers, name, given.get("backend"), where)
     if options.input_size is not None:
         processor = resized(processor, options.input_size)
-    return _describe(module, ref, preparation_of(processor))
+    described = _describe(module, ref, preparation_of(processor))
+    return replace(described, input_size=described.input_size or options.input_size or native_size(processor))
 
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
@@ -82,16 +85,34 @@ def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], re
         module, info = kind.from_pretrained(
             name,
             use_safetensors=True,
-            dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **extra,
-            **where,
+            **{"dtype": torch.float32, **where},
         )
     missing, mismatched = sorted(info["missing_keys"]), [str(entry[0]) for entry in info["mismatched_keys"]]
     if missing or mismatched:
         raise checkpoint.mismatch(missing, (), mismatched, ref)
     return module.eval()  # type: ignore[no-any-return]  # a transformers model, whose type is not followed
+
+
+def _large(transformers: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What transformers is asked for a large model: where its parts go, its precision, and fewer bits.
+
+    Raises:
+        ModelError: another way to quantise.
+        MissingExtra: accelerate or bitsandbytes is not installed.
+    """
+    asked = {name: given[name] for name in ("device_map", "offload_folder", "dtype") if given.get(name) is not None}
+    quantize = given.get("quantize")
+    if asked.get("device_map") is not None or quantize is not None:
+        library("accelerate", "large", "device_map and quantize")
+    if isinstance(quantize, str):
+        if quantize not in ("8bit", "4bit"):
+            raise ModelError(f"quantize {quantize!r}", expected="8bit, 4bit, or a transformers quantisation configuration", where="load")
+        library("bitsandbytes", "large", f"quantize={quantize!r}")
+        quantize = transformers.BitsAndBytesConfig(**{f"load_in_{quantize}": True})
+    return asked | ({} if quantize is None else {"quantization_config": quantize})
 
 
 def _base(architecture: str) -> str:
@@ -143,7 +164,8 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
         processor = resized(processor, options.input_size) if options.input_size else processor
         preparation, missing = preparation_of(processor), ()
     asked = ("processor=AutoImageProcessor.from_pretrained(...)",) if missing else ()
-    return replace(described, preparation=preparation, missing=asked)
+    size = described.input_size or options.input_size or (native_size(processor) if processor is not None else None)
+    return replace(described, preparation=preparation, missing=asked, input_size=size)
 
 
 def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
@@ -165,6 +187,7 @@ def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
         flexible=bool({"interpolate_pos_encoding", "spatial_shapes"} & set(inspect.signature(module.forward).parameters))
         or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
+        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0)),
     )
 
 
@@ -229,7 +252,7 @@ def output(out: Any) -> tuple[Tensor | None, Tensor]:
 
 def _labels(config: Any, module: nn.Module) -> tuple[str, ...]:
     """The configuration's class names; () where there are none but numbers."""
-    if "Classification" not in type(module).__name__:
+    if not any(task in type(module).__name__ for task in ("Classification", "Segmentation", "Detection")):
         return ()
     names: Sequence[str] = [str(name) for _, name in sorted((getattr(config, "id2label", None) or {}).items())]
     return () if all(name.startswith("LABEL_") for name in names) else tuple(names)

@@ -7,10 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vitscope.capture import guards
 from vitscope.capture.blocks import Blocks, number_blocks
+from vitscope.capture.hidden import replacing_output
 from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
@@ -20,6 +24,7 @@ from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
 from vitscope.models.kinds import kind_of, sides
 from vitscope.models.layout import Told, measure_layout
+from vitscope.models.measure import changed, first_attention
 from vitscope.models.prefixes import in_token_order, learned_tokens
 from vitscope.models.stages import learn_stages, stage_layout
 from vitscope.trace import AttentionCall
@@ -39,6 +44,7 @@ class Laid:
         stages: windows and grids of a hierarchical model.
         unmapped: why attention cannot be put on the picture; "" where it can.
         form: how the last block's output holds its tokens.
+        on_cells: whether the first attention's tokens are the cells of the feature map, in raster order.
     """
 
     layout: TokenLayout
@@ -47,6 +53,7 @@ class Laid:
     stages: Stages | None = None
     unmapped: str = ""
     form: Form = PLAIN_FORM
+    on_cells: bool = False
 
     @property
     def layouts(self) -> tuple[TokenLayout, ...]:
@@ -78,7 +85,12 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
             raise guards.none_heard(module)
         return _on_pixels(described, noise, calls, f"this model has no attention ({found.convolutions} convolutions in one pass)")
     if _one_grid(calls, len(noise)):
-        return _plain(described, noise, calls)
+        try:
+            return _plain(described, noise, calls)
+        except ProofError as error:
+            if not _gives_boxes(described, noise):
+                raise
+            return _on_pixels(described, noise, calls, f"attention is among boxes: {' '.join(str(error).split())}")
     whole = [call.path for call in calls if len(call.out) == len(noise) and kind_of(call, len(noise), seen) == "channel"]
     mixing = [call.path for call in calls if call.path not in whole]
     try:
@@ -96,6 +108,12 @@ def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
     reduced = any(call.keys < call.queries for call in calls)
     first = calls[0].keys in among  # else the picture is read by other tokens first (latents)
     return len(among) == 1 and first and not reduced and all(call.out.shape[0] == batch for call in calls)
+
+
+def _gives_boxes(described: Loaded, noise: Tensor) -> bool:
+    """Whether it is a detector: what its attention is over may be boxes that are no part of the picture."""
+    with ordinary_mode(grad=False):
+        return described.rest(described.call(described.module, noise)).boxes is not None
 
 
 def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid:
@@ -122,7 +140,8 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
     """Cells of the picture: those of the last feature map, where there is one (its values can be drawn), else squares."""
     size = (int(noise.shape[-2]), int(noise.shape[-1]))
     path, grid = _feature_map(described.module, lambda pixels: described.call(described.module, pixels), noise)
-    for chosen, blocks in ((grid, (path,)), (None, ())):
+    for chosen in (grid, None):
+        blocks = () if chosen is None else (path,)
         side = -(-max(size) // CELLS)
         stride = (side, side) if chosen is None else (-(-size[0] // chosen[0]), -(-size[1] // chosen[1]))
         cells = chosen or (-(-size[0] // side), -(-size[1] // side))
@@ -130,13 +149,40 @@ def _on_pixels(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...
             layout = TokenLayout.plain((), cells, stride, size, source="pixels")
         except ProofError:
             continue
-        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, form=Form(channel=1))
+        on_cells = chosen is not None and bool(calls) and tokens_are_cells(described, noise, path, cells)
+        return Laid(layout, calls, Blocks(blocks, attends=bool(calls)), unmapped=why, form=Form(channel=1), on_cells=on_cells)
     raise AssertionError("squares always fit")
 
 
+def tokens_are_cells(described: Loaded, noise: Tensor, path: str, grid: tuple[int, int]) -> bool:
+    """Whether the first attention's tokens are the cells of one module's feature map ``[1, c, gh, gw]``, in raster order.
+
+    Tried as patches are: the cells whose number (from one) has a bit are changed, and just the tokens of that number must change.
+    """
+    module = described.module
+    numbers = torch.arange(1, grid[0] * grid[1] + 1, device=noise.device).view(grid)
+
+    def tokens(cells: Tensor) -> Tensor:
+        with replacing_output(module, path, lambda z: z * torch.where(cells, -1.5, 1.0).to(z)):
+            return first_attention(module, lambda pixels: described.call(module, pixels), noise).tokens
+
+    try:
+        plain = tokens(numbers < 0)
+        if len(plain) != numbers.numel():
+            return False
+        bits = range(int(numbers.max()).bit_length())
+        return all(np.array_equal(changed(plain, tokens((numbers >> b) & 1 == 1)), _has(numbers, b)) for b in bits)
+    except (ProofError, CaptureError):
+        return False
+
+
+def _has(numbers: Tensor, bit: int) -> NDArray[np.bool_]:
+    return np.asarray(((numbers >> bit) & 1 == 1).flatten().cpu().numpy())
+
+
 def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor) -> tuple[str, tuple[int, int] | None]:
-    """The last module that gives a feature map ``[b, c, h, w]`` of more than one cell, and its grid."""
-    found: list[tuple[str, tuple[int, int]]] = []
+    """The last module that gives a feature map ``[b, c, h, w]`` of more than one cell and of this picture, and its grid."""
+    found: list[tuple[str, tuple[int, int], float]] = []
     height, width = int(noise.shape[-2]), int(noise.shape[-1])
 
     def listener(path: str) -> Any:
@@ -144,7 +190,7 @@ def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: 
             if isinstance(output, Tensor) and output.dim() == 4 and len(output) == len(noise):
                 h, w = int(output.shape[2]), int(output.shape[3])
                 if h * w > 1 and h * 2 <= height and abs(h * width - w * height) <= max(height, width):
-                    found.append((path, (h, w)))
+                    found.append((path, (h, w), float(output.double().sum())))
 
         return listen
 
@@ -153,4 +199,7 @@ def _feature_map(module: nn.Module, forward: Callable[[Tensor], object], noise: 
             if path:
                 hooks.callback(part.register_forward_hook(listener(path)).remove)
         forward(noise)
-    return found[-1] if found else ("", None)
+        count = len(found)
+        forward(-noise)
+    changed = [(path, grid) for (path, grid, a), (_, _, b) in zip(found[:count], found[count:], strict=False) if a != b]
+    return changed[-1] if changed else ("", None)

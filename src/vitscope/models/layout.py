@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import ProofError
 from vitscope.models.measure import Forward, Grid, Read, at_first_attention, cutting, first_attention, plant, receptive_box
+from vitscope.models.weights import works_in
 
 
 class Outside(Protocol):
@@ -220,5 +221,5 @@ def configured_readout(layout: TokenLayout, reads: str) -> tuple[Readout, ...]:
 
 def noise_picture(size: tuple[int, int], module: nn.Module, seed: int = 0) -> Tensor:
     """``[1, 3, h, w]`` of seeded noise, where and in the precision the module works."""
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(1))
-    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed)).to(device=like.device, dtype=like.dtype)
+    device, dtype = works_in(module, torch.zeros(1))
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed)).to(device=device, dtype=dtype)

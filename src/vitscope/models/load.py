@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitscope.capture.offload import Offload
+from vitscope.core.memory import bytes_of
 from vitscope.errors import ModelError
 from vitscope.models import bare, checkpoint, huggingface, openclip, others, timm, torchvision
+from vitscope.models.factory import is_factory, made
 from vitscope.models.family import Loaded, Options
 from vitscope.models.loaded import LoadedModel
 
@@ -27,37 +30,69 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
+    memory: str | int | None = None,
+    offload: Offload = "",
     **given: Any,
 ) -> LoadedModel:
     """A model ready to be traced.
 
     Args:
         ref: ``builtin:photos``, ``hf:NAME-OR-FOLDER``, ``timm:NAME``, ``torchvision:NAME``, ``open_clip:NAME[/TAG]``, a local folder
-            (Hugging Face's or timm's config.json in it), or an ``nn.Module`` of your own.
+            (Hugging Face's or timm's config.json in it), an ``nn.Module`` of your own, or ``package.module:function``, which gives one.
         weights: a local checkpoint to load in place of the published weights (timm, torchvision, open_clip); nothing is downloaded then.
         labels: class names: a text file, one a line, or a list.
         device: where to run; an object of your own is left where it is.
         dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
         seed: for everything drawn at random (measuring, hiding, re-drawing).
-        given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``processor`` (HF object);
-            ``own_aspect=True`` (timm's naflexvit: photos keep their shape); ``preprocess`` (torchvision object, own module), ``mean``,
-            ``std``, ``resize``, ``patch``, ``prefix`` (own module).
+        memory: what a pass may keep, in bytes or as "2GB"; one that would keep more is refused before it runs.
+        offload: where activations wait for the backward pass: "cpu" (of a GPU's pass) or "disk".
+        given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``device_map``, ``offload_folder``, ``quantize="8bit"``
+            (hf, as transformers takes them); ``processor`` (HF object); ``own_aspect=True`` (timm's naflexvit: photos keep their
+            shape); ``preprocess`` (torchvision object, own module), ``mean``, ``std``, ``resize``, ``patch``, ``prefix`` (own module).
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit, or something a module needs told.
         MissingExtra: the library of that scheme is not installed.
     """
     size = given.pop("input_size", None)
+    limit = None if memory is None else bytes_of(memory)
+    if offload not in ("", "cpu", "disk"):
+        raise ModelError(f"offload {offload!r}", expected="cpu or disk", where="load")
+    placed = given.get("device_map") is not None or given.get("quantize") is not None
+    if placed and device is not None:
+        raise ModelError("device beside device_map or quantize", expected="one of them", where="load")
+    given |= {"dtype": _dtype(dtype)} if placed else {}
     options = Options(Path(weights) if weights is not None else None, labels, _size(size), seed, given)
-    if isinstance(ref, nn.Module):
+    if isinstance(ref, str) and _is_function(ref):
+        module, told = made(ref)
+        options = replace(options, **_told(options, told))
+        described = replace(_object(module, options), ref=ref)
+    elif isinstance(ref, nn.Module):
         if device is not None or dtype is not None:
             raise ModelError("device or dtype for a module of your own", where="load", todo="move it yourself first: module.to(...)")
         described = _object(ref, options)
     else:
         described = _named(str(ref), options)
-        described.module.to(device=_device(device), dtype=_dtype(dtype))
+        if not placed:
+            described.module.to(device=_device(device), dtype=_dtype(dtype))
         described.module.requires_grad_(requires_grad=False)
-    return LoadedModel(_named_classes(described, options.labels), seed=seed)
+    return LoadedModel(_named_classes(described, options.labels), seed=seed, memory=limit, offload=offload)
+
+
+def _is_function(ref: str) -> bool:
+    """Whether a reference is ``module:function``, and not a scheme and a name."""
+    return ref.partition(":")[0] not in (*SCHEMES, *others.schemes()) and is_factory(ref)
+
+
+def _told(options: Options, told: dict[str, Any]) -> dict[str, Any]:
+    """What a function says of its model, where the caller does not say otherwise."""
+    more = dict(told)
+    size, labels = more.pop("input_size", None), more.pop("labels", None)
+    return {
+        "input_size": options.input_size or _size(size),
+        "labels": options.labels if options.labels is not None else labels,
+        "given": more | options.given,
+    }
 
 
 def _size(given: Any) -> tuple[int, int] | None:

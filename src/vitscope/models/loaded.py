@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vitscope.aiming import Scene, aim
+from vitscope.capture.footprint import Footprint
 from vitscope.capture.live import Pass
 from vitscope.capture.modes import ordinary_mode
+from vitscope.capture.offload import Offload
 from vitscope.capture.prove import Check, Proof
 from vitscope.capture.run import run
 from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
+from vitscope.core.readings import Axis
 from vitscope.core.sample import Sample
-from vitscope.core.targets import Target, resolve
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError
+from vitscope.models.budget import of_pass, pass_in_words, passes, within
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
 from vitscope.models.family import Loaded
+from vitscope.models.heads import made_of
 from vitscope.models.hiding import hide_pixels
 from vitscope.models.laying import Laid
 from vitscope.models.layout import noise_picture
 from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
-from vitscope.models.study import Facts, Study, learn, small_size, study
-from vitscope.models.weights import fingerprint, redrawn, version
+from vitscope.models.study import BOXES, Facts, Study, learn, small_size, study
+from vitscope.models.weights import fingerprint, redrawn, version, works_in
+from vitscope.scoring import Made
 from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
 #: Methods, and what each needs of a model: class scores, another library.
@@ -50,6 +57,9 @@ METHODS = (
 #: Methods that need no place for tokens.
 ON_PIXELS = ("grad-cam", "integrated-gradients", "occlusion")
 
+#: What can be explained of a model without a head.
+FEATURES = "feature:NUMBER, similar-to:PHOTO or axis:NUMBER@FILE.vectors"
+
 
 class LoadedModel:
     """A model ready to be traced. The module inside is never edited and never switched.
@@ -57,9 +67,14 @@ class LoadedModel:
     Attributes:
         module: the model itself, as loaded or as the user gave it.
         ref: the reference it was loaded by.
+        memory: bytes that a pass may keep; None: as many as it takes.
+        offload: where activations wait for the backward pass: "cpu", "disk", or "" where they are.
     """
 
-    def __init__(self, described: Loaded, *, seed: int = 0) -> None:
+    def __init__(self, described: Loaded, *, seed: int = 0, memory: int | None = None, offload: Offload = "") -> None:
+        self.memory = memory
+        self.offload: Offload = offload
+        self._passes: dict[tuple[object, ...], Footprint] = {}
         self.described = described
         self.module = described.module
         self.ref = described.ref
@@ -119,7 +134,7 @@ class LoadedModel:
         """Forget what was learnt of other weights; the fingerprint of those the module has now."""
         now = self.weights_fingerprint()
         if now != self._learnt_from:
-            self._facts, self._studies, self._learnt_from = None, {}, now
+            self._facts, self._studies, self._learnt_from, self._passes = None, {}, now, {}
         return now
 
     def study(self, input_size: tuple[int, int] | None = None) -> Study:
@@ -161,9 +176,11 @@ class LoadedModel:
             "model": self.ref,
             "weights": self.weights_fingerprint(),
             "classes": facts.classes,
+            "makes": facts.makes,
             "preprocessing": self.described.preparation.text if self.described.preparation else "not known",
             "calls": calls,
             "memory": sum(call.kept for call in found.calls),
+            "passes": passes(self.described, found),
             "layout": found.layout.as_dict(),
             "stages": [list(layout.grid) for layout in found.laid.layouts],
             "dropping": facts.drop,
@@ -177,16 +194,42 @@ class LoadedModel:
         self.study(input_size)
         return keeps_rules(self.described, noise_picture(input_size or self.input_size, self.module, self.seed))
 
+    def footprint(self, shape: tuple[int, ...], needs: Needs = Needs()) -> Footprint:  # noqa: B008 - frozen
+        """Bytes that a pass over pixels of this shape ``[b, 3, h, w]`` would keep, by the shapes alone; nothing is computed.
+
+        Raises:
+            CaptureError: the model's forward depends on values, so that this cannot be known beforehand.
+        """
+        key = (tuple(shape), needs)
+        if key not in self._passes:
+            self._passes[key] = of_pass(self.described, self._study_at((int(shape[-2]), int(shape[-1]))), shape, needs)
+        return self._passes[key]
+
+    def admit(self, pixels: Tensor, needs: Needs) -> None:
+        """Refuse a pass that would keep more than the limit, before it runs.
+
+        Raises:
+            CaptureError: with both numbers and what to do.
+        """
+        if self.memory is not None:
+            within(self.memory, self.footprint(tuple(pixels.shape), needs), pixels, offload=bool(self.offload), where=self.ref)
+
+    def _boxes_look(self, found: Study) -> bool:
+        """Whether a detector's boxes weigh cells of the picture."""
+        return self.facts().makes == BOXES and found.laid.on_cells
+
     def _method(self, found: Study, name: str, needs: str, *, class_specific: bool) -> dict[str, Any]:
         why = ""
-        if found.laid.unmapped and name not in ON_PIXELS:
+        if found.laid.unmapped and name not in ON_PIXELS and not (name == "attention" and self._boxes_look(found)):
             why = found.laid.unmapped
         elif name == "grad-cam" and not found.laid.blocks.paths:
             why = "no block or feature map whose values could be drawn"
         elif name == "legrad" and found.laid.stages is not None:
             why = "the head cannot be put on tokens of an earlier stage"
         elif class_specific and not self.facts().classes:
-            why = "this model has no class scores"
+            why = f"only of a target of its own: {FEATURES}" if self.facts().features else "this model has no class scores"
+        elif name in ("relevance", "gradient-rollout", "legrad") and not self.facts().through_last:
+            why = "its head reads several blocks, not the last one's tokens alone"
         elif needs and importlib.util.find_spec(needs) is None:
             why = f"{needs} is not installed: pip install 'vitscope[{needs}]'"
         return {"name": name, "available": not why, "why": why}
@@ -219,15 +262,24 @@ class LoadedModel:
             todo="or feed prepared tensors [b, 3, h, w]",
         )
 
-    def trace(self, samples: Any, needs: Needs = Needs(), target: Any = None) -> Trace:  # noqa: B008 - frozen
+    def trace(
+        self,
+        samples: Any,
+        needs: Needs = Needs(),  # noqa: B008 - frozen
+        target: Any = None,
+        *,
+        tell: Callable[[str], None] | None = None,
+    ) -> Trace:
         """One forward pass on a path, PIL image, array, Sample or prepared tensor, or a list of them.
 
         Args:
             samples: the photos, or pixels already prepared.
             needs: what to keep beyond attention and scores.
             target: what gradients are of: a label, an index, a pair (this rather than that), or None for the top prediction.
+            tell: told in words what the pass will keep, before it runs.
 
         Raises:
+            CaptureError: a pass that would keep more than the limit.
             PhotoError: a photo that cannot be read.
             ProofError: the capture fails one of its proofs, at first use.
         """
@@ -242,11 +294,13 @@ class LoadedModel:
         weights = self._renew()
         found, facts = self._study_at(size), self._facts_at(size)
         placements = tuple(placement.only(found.layout.covered) for placement in placements)
+        if tell is not None:
+            tell(pass_in_words(self.described, found, tuple(pixels.shape), needs))
         return _Again(self, found, facts, weights, self._placed(pixels), shots, placements).run(needs, target, Inputs())
 
     def _placed(self, pixels: Tensor) -> Tensor:
-        like = next((p for p in self.module.parameters() if p.is_floating_point()), pixels)
-        return pixels.to(device=like.device, dtype=like.dtype)
+        device, dtype = works_in(self.module, pixels)
+        return pixels.to(device=device, dtype=dtype)
 
     def answer(self, pixels: Tensor) -> Tensor | None:
         """Class scores ``[b, c]`` of prepared pixels by a plain pass, nothing captured; None for a model without any."""
@@ -289,6 +343,11 @@ class LoadedModel:
             versions={name: _version(name) for name in libraries},
             samples=tuple(sample.digest or sample.id for sample in samples),
         )
+
+
+def _reads_blocks(target: object) -> bool:
+    """Whether a target's score is read off a block's tokens."""
+    return target.blocks if isinstance(target, Target) else isinstance(target, Axis) and target.block is not None
 
 
 def _seated(calls: tuple[AttentionCall, ...], laid: Laid, pictures: int) -> tuple[AttentionCall, ...]:
@@ -348,23 +407,26 @@ class _Again:
         module = model.module if seed is None else model.redrawn(seed)
         described = model.described
         labels = model._labels(self.facts.classes)
-        chosen: list[Target] = []
 
-        def forward(x: Tensor) -> Tensor | None:
-            return described.output(described.call(module, x))[0]
+        layout, keep = self.study.layout, inputs.keep
+        placements = self._matching(len(pixels))[1]
 
-        def pick(logits: Tensor) -> Target:
-            chosen.append(resolve(target, labels, logits.argmax(dim=-1).tolist()))
-            return chosen[-1]
+        def forward(x: Tensor) -> Made:
+            return made_of(described, described.call(module, x), layout, keep if keep is not None and len(keep) == len(x) else None)
 
-        keep = inputs.keep
+        def pick(made: Made) -> Target:
+            return aim(target, Scene(made, labels, layout, placements, model.ref))
+
         if keep is not None and self.facts.drop == "pixels":
-            pixels, keep = hide_pixels(pixels, keep, self.study.layout), None
+            pixels, keep = hide_pixels(pixels, keep, layout), None
+        wanted = needs | Needs(hidden=_reads_blocks(target))
+        model.admit(pixels, wanted)
         passed = run(
             module,
             forward,
             pixels,
-            needs=needs,
+            needs=wanted,
+            offload=model.offload,
             pick_target=pick,
             keep=keep,
             drop="masked" if self.facts.drop == "masked" else "removed",
@@ -398,6 +460,9 @@ class _Again:
             layouts=laid.layouts,
             stages=laid.stages,
             unmapped=laid.unmapped,
+            made=passed.made,
+            on_cells=laid.on_cells,
+            through_last=self.facts.through_last,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from vitscope.capture.blocks import Blocks
 from vitscope.capture.hidden import batch_second, replacing_output
 from vitscope.capture.intercept import Recorder, intercept
-from vitscope.capture.kernel import KERNELS
+from vitscope.capture.kernel import kernel_of
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import CaptureError, ProofError
 from vitscope.grids import PLAIN_FORM, Form
@@ -67,8 +67,9 @@ class _FirstAttention(Recorder):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in KERNELS:
-            self.values = KERNELS[name].read(args, kwargs or {}).value
+        kernel = kernel_of(name)
+        if kernel is not None:
+            self.values = kernel.read(args, kwargs or {}).value
             raise _Reached  # before the attention is computed: only its tokens are wanted
         out = super().__torch_function__(func, types, args, kwargs)
         if self.heard:

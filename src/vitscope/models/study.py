@@ -22,13 +22,18 @@ from vitscope.core.layout import Kind, Readout, TokenLayout
 from vitscope.errors import CaptureError, ProofError
 from vitscope.models.evenness import reads_even_mean
 from vitscope.models.family import Loaded
+from vitscope.models.heads import made_of, through_last
 from vitscope.models.laying import Laid, bare_layout, lay_out
 from vitscope.models.layout import configured_readout, noise_picture, pools, readouts
 from vitscope.models.measure import read_tokens
+from vitscope.scoring import Made
 from vitscope.trace import AttentionCall
 
 #: Patches along a side that are enough to learn everything but the layout.
 SMALL = 14
+
+#: What a model makes, in a word.
+CLASSES, PIXELS, BOXES, FEATURES = "class scores", "scores at pixels", "boxes", "features"
 
 #: Patches of fewer pixels belong to models with stages.
 PLAIN = 8
@@ -92,6 +97,8 @@ class Facts:
         even: whether the head reads even means of them (and not with weights of its own, a gate, a maximum or one by one).
         drop: how tokens are dropped: "removed", "masked", or "pixels": those of the picture are hidden.
         proof: the proofs of the capture; None for a model without attention.
+        makes: "class scores", "scores at pixels", "boxes", "features", or "tokens" nobody pools.
+        through_last: whether all that scores at pixels or boxes read passes the last block.
     """
 
     laid: Laid
@@ -101,6 +108,13 @@ class Facts:
     even: bool
     drop: str
     proof: Proof | None
+    makes: str = "class scores"
+    through_last: bool = True
+
+    @property
+    def features(self) -> bool:
+        """Whether it makes one vector a picture and no scores."""
+        return self.makes == FEATURES
 
     @property
     def layout(self) -> TokenLayout:
@@ -141,19 +155,20 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
     """
     noise = noise_picture(size, described.module, seed)
     laid = lay_out(described, noise)
-    made: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
 
-    def scores(pixels: Tensor) -> Tensor | None:
-        found, features = described.output(described.call(described.module, pixels))
-        made.append(tuple(features.shape))
-        return found
+    def forward(pixels: Tensor) -> Made:
+        out = described.call(described.module, pixels)
+        shapes.append(tuple(described.output(out)[1].shape))
+        return made_of(described, out, laid.layout)
 
-    passed = run(described.module, scores, noise, blocks=laid.blocks)
-    classes = 0 if passed.logits is None else int(passed.logits.shape[1])
+    passed = run(described.module, forward, noise, blocks=laid.blocks)
+    makes, classes = _makes(passed)
     calls, light = _remembered(laid), replace(laid, calls=())
     if laid.unmapped:
-        return Facts(light, calls, classes, None, even=False, drop="pixels", proof=_proven(described, noise, laid))
-    pooled = len(made[-1]) == 2
+        proof = _proven(described, noise, laid)
+        return Facts(light, calls, classes, None, even=False, drop="pixels", proof=proof, makes=makes, through_last=False)
+    pooled = len(shapes[-1]) == 2
     read = _read(described, noise, laid) if pooled else None
     return Facts(
         light,
@@ -161,9 +176,22 @@ def learn(described: Loaded, size: tuple[int, int], seed: int) -> Facts:
         classes,
         read,
         even=read is None or _even(described, noise, laid, read),
-        drop="pixels" if laid.stages is not None else _drop(described, noise, passed, laid.layout),
+        drop="pixels"
+        if laid.stages is not None or makes == PIXELS or len(shapes[-1]) == 4
+        else _drop(described, noise, passed, laid.layout),
         proof=_proven(described, noise, laid, read),
+        makes=makes,
+        through_last=makes not in (PIXELS, BOXES) or through_last(described, noise, laid.blocks.paths[-1]),
     )
+
+
+def _makes(passed: Pass) -> tuple[str, int]:
+    """What a model makes, in a word, and how many classes it scores."""
+    if passed.logits is not None:
+        return CLASSES, int(passed.logits.shape[1])
+    if passed.made.places is not None:
+        return BOXES if passed.made.boxes is not None else PIXELS, passed.made.columns
+    return FEATURES if passed.made.features is not None else "tokens", 0
 
 
 def _remembered(laid: Laid) -> tuple[CallFacts, ...]:
@@ -257,6 +285,10 @@ def _readouts(described: Loaded, facts: Facts, laid: Laid, calls: tuple[CallFact
     layout = laid.layouts[-1]
     if laid.unmapped:
         return ()
+    if facts.makes == BOXES and (layout.kinds == Kind.QUERY).any():
+        return (Readout("detection tokens, mean", (layout.kinds == Kind.QUERY) / (layout.kinds == Kind.QUERY).sum()),)
+    if facts.makes == PIXELS:
+        return (Readout("patches one by one, mean", configured_readout(layout, "patch mean")[0].weights),)
     if facts.read is None:
         return configured_readout(layout, described.reads)
     if not facts.even:

@@ -21,33 +21,56 @@ from vitscope.projection.table import Cloud
 class Beside:
     """Stores of a cloud's vectors, one after the other: that of the file itself, then that of photos placed into it.
 
+    Shapes:
+        photos, token: int64 ``[m]``.
+
     Attributes:
-        rows: int64 ``[m]``: each point's vector, counted through all stores; −1 where there is none (rows that somebody added).
+        photos: each point's photo, counted through all stores; −1 where it has no vector (rows that somebody added).
+        token: which of its photo's vectors; 0 where vectors are of whole photos.
     """
 
     stores: tuple[Store, ...]
-    rows: NDArray[np.int64]
+    photos: NDArray[np.int64]
+    token: NDArray[np.int64]
 
-    @cached_property
-    def points(self) -> NDArray[np.int64]:
+    def rows(self, layer: int) -> NDArray[np.int64]:
+        """Each point's vector of a layer, counted through all stores, ``[m]``; −1 where it has none."""
+        tokens = self.tokens(layer)
+        return np.where((self.photos >= 0) & (self.token < tokens), self.photos * tokens + self.token, -1)
+
+    def points(self, layer: int) -> NDArray[np.int64]:
         """Each vector's point; −1 where somebody took its row out of the file."""
-        total = sum(len(store) * store.tokens() for store in self.stores)
-        back = np.full(total, -1, dtype=np.int64)
-        back[self.rows[self.rows >= 0]] = np.flatnonzero(self.rows >= 0)
+        rows = self.rows(layer)
+        back = np.full(sum(map(len, self.stores)) * self.tokens(layer), -1, dtype=np.int64)
+        back[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         return back
+
+    def tokens(self, layer: int) -> int:
+        """Vectors of each photo at a layer, 1 where they are of whole photos.
+
+        Raises:
+            ArgumentError: the layer is not kept, or the stores differ.
+        """
+        for store in self.stores:
+            if layer not in store.manifest.layers:
+                raise ArgumentError(f"layer {layer}", expected=", ".join(map(str, store.manifest.layers)), where=str(store.folder))
+        counts = {store.tokens(layer) for store in self.stores}
+        if len(counts) > 1:
+            raise ArgumentError(f"photos of {' and '.join(map(str, sorted(counts)))} vectors", expected="as many each", where="nearest")
+        return counts.pop()
 
     def confidence(self) -> NDArray[np.float32]:
         """Each point's softmax probability of the prediction of its photo, ``[m]``; NaN where there is none."""
-        each = np.concatenate([np.repeat(store.confidence(), store.tokens()) for store in self.stores])
-        return np.where(self.rows >= 0, each[self.rows], np.float32("nan"))
+        each = np.concatenate([store.confidence() for store in self.stores])
+        return np.where(self.photos >= 0, each[self.photos], np.float32("nan"))
 
     def digest(self, point: int) -> str:
         """sha256 of the file of a point's photo as it was when the vectors were made; "" where it has none."""
-        at = int(self.rows[point])
-        for store, digests in zip(self.stores, self._digests, strict=True):
-            if 0 <= at < len(digests) * store.tokens():
-                return str(digests[at // store.tokens()].as_py() or "")
-            at -= len(digests) * store.tokens()
+        photo = int(self.photos[point])
+        for digests in self._digests:
+            if 0 <= photo < len(digests):
+                return str(digests[photo].as_py() or "")
+            photo -= len(digests)
         return ""
 
     @cached_property
@@ -66,7 +89,7 @@ class Beside:
         Raises:
             ArgumentError: it has none, or the layer is not kept.
         """
-        wanted, at = int(self.rows[point]), 0
+        wanted, at = int(self.rows(layer)[point]), 0
         for batch in self.batches(layer):
             if wanted < at + len(batch) and wanted >= 0:
                 return batch[wanted - at : wanted - at + 1]
@@ -87,8 +110,9 @@ class Beside:
         if k < 1:
             raise ArgumentError(f"{k} neighbours", expected="at least 1", where="nearest")
         index, distance, at = np.zeros(0, dtype=np.int64), np.zeros(0), 0
+        there = self.points(layer)
         for batch in self.batches(layer):
-            points = self.points[at : at + len(batch)]
+            points = there[at : at + len(batch)]
             kept = (points >= 0) & (points != (-1 if but is None else but))
             at += len(batch)
             if kept.any():
@@ -111,7 +135,8 @@ def beside(cloud: Cloud) -> Beside:
     if not all(isinstance(name, str) and PurePath(name).name == name for name in names):
         raise ArgumentError(f"stores {names!r:.80}", expected="names of folders beside the file", where=cloud.name)
     stores = tuple(_of(cloud, cloud.file.parent / name) for name in names)
-    return Beside(stores, _matched(cloud, stores))
+    token = cloud.column("token").to_numpy(zero_copy_only=False) if "token" in cloud.columns else np.zeros(len(cloud))
+    return Beside(stores, _photos(cloud, stores), np.asarray(token, dtype=np.int64))
 
 
 def _of(cloud: Cloud, folder: Path) -> Store:
@@ -123,25 +148,22 @@ def _of(cloud: Cloud, folder: Path) -> Store:
     return store
 
 
-def _matched(cloud: Cloud, stores: tuple[Store, ...]) -> NDArray[np.int64]:
-    """Each point's vector, by the path of its photo and whether it was placed, and where points are tokens by the token."""
+def _photos(cloud: Cloud, stores: tuple[Store, ...]) -> NDArray[np.int64]:
+    """Each point's photo among those of the stores, by its path and whether it was placed."""
     pa, _ = arrow()
     import pyarrow.compute as pc
 
     placed = np.zeros(len(cloud), dtype=bool)
     if len(stores) > 1 and "placed" in cloud.columns:
         placed = np.asarray(cloud.column("placed").cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
-    token = np.asarray(cloud.column("token").to_numpy(zero_copy_only=False), dtype=np.int64) if "token" in cloud.columns else 0
-    rows, before = np.full(len(cloud), -1, dtype=np.int64), 0
+    photos, before = np.full(len(cloud), -1, dtype=np.int64), 0
     for number, store in enumerate(stores):
         paths: Any = store.texts("path")
-        photo = pc.index_in(cloud.column("path"), value_set=paths).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        tokens = store.tokens()
-        here = (photo >= 0) & (placed == bool(number))
-        rows = np.where(here, before + photo * tokens + token, rows)
-        before += len(paths) * tokens
-    if (rows < 0).all():
+        found = pc.index_in(cloud.column("path"), value_set=paths).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        photos = np.where((found >= 0) & (placed == bool(number)), before + found, photos)
+        before += len(paths)
+    if (photos < 0).all():
         raise ArgumentError(
             "none of these points' photos has a vector there", expected="the vectors of this file", where=str(stores[0].folder)
         )
-    return rows
+    return photos

@@ -235,9 +235,14 @@ class Store:
         parts = [batch.reshape(-1, batch.shape[-1]) for batch in self.batches(layer)]
         return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
-    def tokens(self, layer: int) -> int:
-        """Vectors of each photo at one layer: 1, or as many as it has tokens there."""
-        shapes = [self._facts(number)["shapes"][str(layer)] for number in range(len(self.spans))]
+    def tokens(self, layer: int | None = None) -> int:
+        """Vectors of each photo: 1, or as many as it has tokens, at one layer, or at all of them alike.
+
+        Raises:
+            ProofError: photos, or where no layer is named layers, of different numbers of tokens.
+        """
+        layers = self.manifest.layers if layer is None else (layer,)
+        shapes = [self._facts(number)["shapes"][str(one)] for number in range(len(self.spans)) for one in layers]
         counts = {int(shape[0]) if len(shape) == 2 else 1 for shape in shapes if shape != [0]}
         if len(counts) > 1:
             raise ProofError(f"photos of {' and '.join(map(str, sorted(counts)))} tokens", expected="as many each", where=str(self.folder))

@@ -14,8 +14,9 @@ ZOOMS = (1e-3, 1e6)
 def wrong(v: Any) -> str:
     """What was expected of ``State.points``; "" where it is so. Keys that are left out are the default.
 
-    ``cloud``, ``map``: numbers in the catalogue · ``colour``: name of a column · ``camera``: ``x``, ``y`` (0..1 of the map), ``zoom``,
-    ``turn`` (a quaternion) · ``lasso``: corners ``[x, y]`` 0..1, or null · ``focus``: a row or null · ``size``: of a point ·
+    ``cloud``, ``map``: numbers in the catalogue · ``colour``: name of a column, "" none · ``camera``: ``x``, ``y`` (0..1 of the map),
+    ``zoom``, ``turn`` (a quaternion) · ``lasso``: corners ``[x, y]`` 0..1, or null ·
+    ``lasso_at``: ``map`` and ``turn`` it was drawn at, or null: those of this state · ``focus``: a row or null · ``size``: of a point ·
     ``hidden``: codes of categories that are switched off.
     """
     if v is None:
@@ -49,7 +50,7 @@ def _between(low: float, high: float) -> Callable[[Any], str]:
 
 
 def _colour(v: Any) -> str:
-    return "" if isinstance(v, str) and v.strip() else "the name of a column"
+    return "" if isinstance(v, str) and (v.strip() or not v) else 'the name of a column, or ""'
 
 
 def _focus(v: Any) -> str:
@@ -68,6 +69,14 @@ def _lasso(v: Any) -> str:
     return "" if corners and 3 <= len(v) <= MOST_CORNERS else f"null, or 3 to {MOST_CORNERS:,} corners [x, y]"
 
 
+def _lasso_at(v: Any) -> str:
+    if v is None:
+        return ""
+    if not isinstance(v, Mapping) or {"map", "turn"} - set(v):
+        return "null, or an object with map and turn"
+    return _first(v, {"map": _count, "turn": _turn})
+
+
 def _hidden(v: Any) -> str:
     whole = isinstance(v, (list, tuple)) and not any(_count(one) for one in v)
     return "" if whole and len(set(v)) == len(v) and all(one <= 65_535 for one in v) else "codes of categories, each once"
@@ -84,6 +93,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "colour": _colour,
     "camera": _camera,
     "lasso": _lasso,
+    "lasso_at": _lasso_at,
     "focus": _focus,
     "size": _between(0.1, 50),
     "hidden": _hidden,

@@ -11,7 +11,7 @@ from PIL import Image
 
 import vitscope as vs
 from support import photos
-from vitscope.api.embed import quality_of
+from vitscope.api.embed import Job, embed, quality_of, summary, write
 from vitscope.api.embedding import embed_photos, layer_numbers, plan
 from vitscope.api.projecting import place
 from vitscope.api.vectors import vectors_of
@@ -19,7 +19,10 @@ from vitscope.cli import main
 from vitscope.core.layout import Kind
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.inputs.folders import open_folder
+from vitscope.projection.beside import beside
 from vitscope.projection.store import read_store
+from vitscope.projection.table import read_cloud
+from vitscope.web import interactive
 
 CLASSES = {"frog": (40, 160, 60), "ship": (60, 90, 200), "truck": (190, 120, 60)}
 EACH = 9
@@ -319,3 +322,26 @@ def test_photos_through_stages_are_embedded_layer_by_layer(folder, tmp_path):
         (tmp_path / kind).mkdir()
         store = embed_photos(model, where, tmp_path / kind, manifest)
         assert [store.tokens(layer) for layer in range(3)] == counts
+
+
+@pytest.mark.skipif(not interactive.built(), reason="the front end was not built (make frontend)")
+def test_a_page_of_photos_through_stages_only_where_maps_have_the_same_points(folder, tmp_path):
+    model, where = staged(), open_folder(folder)
+    for kind, layers, page in (("tokens", ("0", "2"), False), ("tokens", ("1", "2"), True), ("pooled", ("0", "2"), True)):
+        out = tmp_path / f"{kind}-{layers[0]}.parquet"
+        job = Job(folder, "staged", {}, layers=layers, vectors=kind, threads=1, quiet=True)
+        done = embed(model, where, out.with_suffix(".vectors"), job)
+        written = write(done, out, model, job, lambda _: None)
+        assert (out.with_suffix(".html") in written) == page
+        assert any("no page" in line for line in summary(done)) == (not page)
+        if not page:
+            continue
+        cloud = read_cloud(out)
+        vectors = beside(cloud)
+        assert vectors.rows(2).tolist() == list(range(len(cloud)))
+        matrix = done.store.matrix(2).astype(np.float64)
+        far = np.linalg.norm(matrix - matrix[7], axis=1)
+        far[7] = np.inf
+        index, distance = vectors.nearest(vectors.vector(7, 2), 3, 2, but=7)
+        np.testing.assert_allclose(distance, np.sort(far)[:3], rtol=1e-5, atol=1e-9)
+        assert set(index.tolist()) <= set(np.flatnonzero(far <= np.sort(far)[2] + 1e-9).tolist())

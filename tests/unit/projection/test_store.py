@@ -40,7 +40,7 @@ def test_what_went_in_comes_out(full):
     expected = np.concatenate([shard(0, 4).vectors[2], shard(4, 8, left_out=("p5",)).vectors[2], shard(8, 10).vectors[2]])
     np.testing.assert_array_equal(store.matrix(2), expected)
     assert [len(batch) for batch in store.batches(0)] == [4, 3, 2]
-    assert store.tokens(store.manifest.layers[0]) == 1
+    assert store.tokens() == 1
     with pytest.raises(ArgumentError, match="layer 1; expected 0, 2"):
         store.matrix(1)
 
@@ -65,7 +65,7 @@ def test_tokens_keep_their_shape(tmp_path):
     store.write(0, Shard(one.rows, {0: tokens}, []))
     np.testing.assert_array_equal(next(store.batches(0)), tokens)
     np.testing.assert_array_equal(store.matrix(0), tokens.reshape(20, 3))
-    assert store.tokens(store.manifest.layers[0]) == 5
+    assert store.tokens() == 5
 
 
 def test_a_stretch_without_one_readable_photo(tmp_path):
