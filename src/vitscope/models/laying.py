@@ -19,7 +19,7 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.core.layout import TokenLayout
-from vitscope.errors import CaptureError, ProofError
+from vitscope.errors import CaptureError, ProofError, VitscopeError
 from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
 from vitscope.models.kinds import kind_of, sides
@@ -98,8 +98,17 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
         laid.layouts  # noqa: B018 - each stage's grid must cover the picture
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
-        return _on_pixels(described, noise, calls, f"no one grid for all attention: {' '.join(str(error).split())}")
+        crossing = next((call.path for call in calls if kind_of(call, len(noise), seen) == "cross"), "")
+        return _on_pixels(described, noise, calls, f"no one grid for all attention: {_reason(error, crossing)}")
     return laid
+
+
+def _reason(error: Exception, crossing: str) -> str:
+    """In a sentence: what was measured, a decoder, or the model's own complaint about being run in part."""
+    if crossing:
+        return f"{crossing}: queries of its own read the picture's tokens, and stand for no part of it"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VitscopeError) else f"a part of the pass could not be measured by itself ({text})"
 
 
 def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:

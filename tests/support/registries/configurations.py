@@ -25,6 +25,7 @@ EXCEPT: dict[str, dict[str, Any]] = {
     "imagegpt": {"n_embd": 64, "n_head": 4},
     "swin2sr": {"image_size": 16},
     "swin": {"image_size": 128, "window_size": 4},
+    "mobilevit": {"image_size": 128},
     "donut-swin": {"image_size": 128, "window_size": 4},
     "llama4": {"intermediate_size": 256, "projector_input_dim": 64, "projector_output_dim": 64, "vision_output_dim": 64},
     "mllama": {"intermediate_layers_indices": [0, 1], "vision_output_dim": 192},

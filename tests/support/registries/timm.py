@@ -13,6 +13,8 @@ from support.registries.row import Small, usable
 BATCH = 2
 #: Kinds that come in these widths only are wider copies of the same code.
 WIDE = re.compile(r"giant|huge|gigantic|xlarge|enormous|_l2|154|_xl|_1b_|nasnet|hardcorenas_[^a]|_[bm]36|xlarge|tf_|test_")
+#: Kinds whose last stage would be too small to tell its rows apart in a picture of less than 128 px.
+LARGE = re.compile(r"^(maxvit|maxxvit|mobilevit|twins)")
 #: Words that make a model larger; fewer of them are smaller.
 SIZES = ("pico", "femto", "atto", "nano", "xxs", "xxtiny", "xtiny", "xs", "tiny", "micro", "mini", "small", "_s", "medium", "base", "large")
 
@@ -46,11 +48,14 @@ def build(name: str) -> Small:
         {"depth": 2, "img_size": 64},
         {"depth": 2, "img_size": 112},
         {"depth": 2},
+        {"img_size": 64},
         {"img_size": 112},
         {"img_size": 128},
         {},
         {"own": True},
     ):
+        if LARGE.search(name) and short.get("img_size", 128) < 128:
+            continue
         torch.manual_seed(0)
         made = {key: value for key, value in short.items() if key != "own"}
         try:
