@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -15,22 +14,29 @@ from torch import Tensor, nn
 from support.registries.row import Small, everything, usable
 
 BATCH = 2
-#: What only makes a tower deeper or finer: both are cut here.
-CUT = ("layers", "image_size", "timm_model_pretrained")
+#: What only makes a tower wider, deeper or finer.
+SIZES = ("layers", "width", "image_size", "patch_size", "head_width", "mlp_ratio", "ls_init_value", "attn_pooler_heads", "n_queries")
+SIZES += ("timm_model_pretrained",)
 
 
 def entries() -> Iterator[str]:
-    """Names of the configurations, one for each vision tower that differs in more than depth and size of picture."""
+    """Names of the configurations, one (the smallest) for each different kind of vision tower: sizes share their code."""
     import open_clip
+    import timm
 
-    seen: set[str] = set()
-    for name in sorted(open_clip.list_models()):
-        config = open_clip.get_model_config(name)
-        tower = {key: value for key, value in config["vision_cfg"].items() if key not in CUT}
-        key = json.dumps([tower, bool(config.get("quick_gelu"))], sort_keys=True)
-        if key not in seen:
-            seen.add(key)
-            yield name
+    kinds: dict[str, list[str]] = {}
+    for name in open_clip.list_models():
+        tower = dict(open_clip.get_model_config(name)["vision_cfg"])
+        trunk = tower.pop("timm_model_name", "")
+        known = timm.models._registry._model_to_module.get(trunk.partition(".")[0], trunk)
+        same = {key: value for key, value in sorted(tower.items()) if key not in SIZES}
+        kinds.setdefault(f"{known} {same}", []).append(name)
+    yield from sorted(min(names, key=_largeness) for names in kinds.values())
+
+
+def _largeness(name: str) -> tuple[int, str]:
+    order = ("-T", "-S", "-M", "tiny", "small", "-B", "base", "medium")
+    return next((i for i, part in enumerate(order) if part in name), len(order)), name
 
 
 def build(name: str) -> Small:
