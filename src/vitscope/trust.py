@@ -233,9 +233,15 @@ def _sentence(drops: Drops | None, swapped: float | None, other: str, redrawn: f
 def _first_part(drops: Drops | None) -> str:
     if drops is None:
         return "This model has no class score, so what it marks cannot be put to the test"
-    numbers = f"Hiding its hottest patches costs {drops.hottest:.2f} score points, random ones {drops.random:.2f} ± {drops.spread:.2f}"
+    hottest, random, spread = map(_points, (drops.hottest, drops.random, drops.spread))
+    numbers = f"Hiding its hottest patches costs {hottest} score points, random ones {random} ± {spread}"
     if not drops.beats_random:
         return f"{numbers}: no better than chance, do not read it as evidence"
     if drops.beaten < CLEARLY:
         return f"{numbers}: better than chance on average, not clearly ({drops.beaten:.0%} of the random sets cost less)"
     return f"{numbers}: what it marks matters to the score"
+
+
+def _points(value: float) -> str:
+    """Score points in two decimals; smaller ones in two digits, so that nothing that was measured reads as nothing."""
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

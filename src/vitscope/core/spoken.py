@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vitscope.core.readings import Box, Feature, Noun, Pixel, Region
 from vitscope.errors import ArgumentError
 
@@ -9,7 +11,7 @@ from vitscope.errors import ArgumentError
 FORMS = {
     "feature": "feature:NUMBER",
     "pixel": "pixel:ROW,COLUMN[:LABEL]",
-    "region": "region:X0,Y0,X1,Y1[:LABEL]",
+    "region": "region:X0,Y0,X1,Y1[:LABEL] or region:MASK.png[:LABEL], a file that is there",
     "box": "box:NUMBER, box:LABEL or box:X,Y, and [:LABEL]",
 }
 
@@ -26,23 +28,25 @@ def noun_of(text: str) -> Noun | None:
     first, _, label = rest.partition(":")
     said = label.strip() or None
     numbers = _numbers(first)
-    if form == "feature" and not label and len(numbers) == 1 and numbers[0] == int(numbers[0]):
+    whole = all(number.is_integer() and number >= 0 for number in numbers)
+    if form == "feature" and not label and len(numbers) == 1 and whole:
         return Feature(int(numbers[0]))
-    if form == "pixel" and len(numbers) == 2:
+    if form == "pixel" and len(numbers) == 2 and whole:
         return Pixel(int(numbers[0]), int(numbers[1]), said)
     if form == "region" and len(numbers) == 4:
         return Region((numbers[0], numbers[1], numbers[2], numbers[3]), label=said)
     if form == "region" and first.strip() == "all":
         return Region(label=said)
-    if form == "box" and len(numbers) in (0, 1, 2):
+    if form == "box" and len(numbers) in (0, 1, 2) and (whole or len(numbers) != 1):
         which = (first.strip(), int(numbers[0]) if numbers else 0, tuple(numbers))[len(numbers)]
         return Box(which, said)  # type: ignore[arg-type]  # one of three, by how many numbers there are
     raise ArgumentError(f"target {text!r}", expected=FORMS[form], where="target")
 
 
 def _numbers(text: str) -> list[float]:
-    """The comma-separated numbers of a text; [] where it is none."""
+    """The comma-separated finite numbers of a text; [] where it is none."""
     try:
-        return [float(part) for part in text.split(",")]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
         return []
+    return found if all(map(math.isfinite, found)) else []

@@ -61,10 +61,12 @@ def within(limit: int, found: Footprint, pixels: Tensor, *, offload: bool, where
         return
     b, _, h, w = pixels.shape
     what = f"{b} photo{'s' if b > 1 else ''} of {w}×{h} px{' with gradients' if found.graph else ''}"
-    moved = f", or offload='disk': then {in_words(found.captured)} stay" if found.graph and not offload else ""
+    helps = found.graph and not offload and found.captured <= limit
+    moved = f", or activations on disk (offload): then {in_words(found.captured)} stay" if helps else ""
+    fewer = "fewer photos at once or " if b > 1 else ""
     raise CaptureError(
         f"a pass over {what} would keep {in_words(kept)}",
         expected=f"at most {in_words(limit)} (memory)",
         where=where,
-        todo=f"give fewer photos at once or a smaller input size{moved}",
+        todo=f"give {fewer}a smaller input size{moved}",
     )

@@ -119,7 +119,10 @@ def _named(ref: str, options: Options) -> Loaded:
             return _folder(folder, options, str(ref))
         if colon and len(scheme) > 1 and "/" not in scheme:
             raise ModelError(
-                f"unknown scheme {scheme!r}", where=ref, expected=", ".join(f"{s}:" for s in (*SCHEMES, *others.schemes())) + " or a folder"
+                f"unknown scheme {scheme!r}",
+                where=ref,
+                expected=", ".join(f"{s}:" for s in (*SCHEMES, *others.schemes()))
+                + ", a folder, or MODULE:FUNCTION that Python can import",
             )
         raise ModelError("neither a folder nor a reference", where=ref, expected=", ".join(f"{s}:NAME" for s in SCHEMES) + " or a folder")
     if not name:
