@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import webbrowser
+from contextlib import suppress
 from threading import Thread
 from typing import NoReturn
 
@@ -76,10 +77,9 @@ def serve(compute: Compute, settings: Settings, sock: socket.socket) -> None:
     if settings.open_browser:
         opened = f"{_address(settings, port)}?token={site.guard.ticket}"
         Thread(target=webbrowser.open, args=(opened,), daemon=True).start()
-    try:
+    with suppress(KeyboardInterrupt):  # which does not come where a background shell had Ctrl-C ignored: uvicorn hears it all the same
         uvicorn.Server(config(site)).run(sockets=[sock])
-    except KeyboardInterrupt:
-        _leave(site)
+    _leave(site)
 
 
 def config(site: Site) -> uvicorn.Config:
