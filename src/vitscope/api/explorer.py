@@ -318,8 +318,6 @@ class Explorer:
         arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(self._trace(number), one).tokens}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
-        labels = self._sources[number].facts["labels"]
-        index, against = one.meta.get("target_index"), one.meta.get("target_against")
         meta = {
             "method": one.method,
             "title": METHODS[one.method].title,
@@ -329,8 +327,7 @@ class Explorer:
             "layer": one.layer,
             "head": one.head,
             "query": one.query if query is None else query_text(query),
-            "target": labels[index] if isinstance(index, int) else None,
-            "against": labels[against] if isinstance(against, int) else None,
+            **_explained(one, self._sources[number].facts["labels"]),
             "parameters": plain(one.parameters),
             "hidden": plain(one.hidden_mass()),
             "uniform": mean_token(one),
@@ -385,6 +382,19 @@ class Explorer:
         """Held while a model runs: one pass of each at a time."""
         with self._lock:
             return self._passes.setdefault(model, Lock())
+
+
+def _explained(one: TokenMap, labels: Sequence[str]) -> dict[str, Any]:
+    """What a map is of: its target and what that is set against, as people name them, and where on the photo it is."""
+    from vitscope.views.marks import mark_of
+
+    index, against = one.meta.get("target_index"), one.meta.get("target_against")
+    whole = one.target[0] if one.target else None
+    return {
+        "target": labels[index] if isinstance(index, int) else whole,
+        "against": labels[against] if isinstance(against, int) else None,
+        "mark": mark_of(one),
+    }
 
 
 def _aim(asked: Mapping[str, Any]) -> Any:
