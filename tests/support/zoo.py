@@ -71,7 +71,7 @@ def redraw(module: nn.Module, seed: int = 0, spread: float = 1.2) -> nn.Module:
     with torch.no_grad():
         for name, p in module.named_parameters():
             noise = torch.randn(p.shape, generator=rng)
-            gain = p.dim() <= 1 and any(part in name.lower() for part in ("norm", "gamma", "lambda", "ls1", "ls2", "layer_scale", "ln_"))
+            gain = p.dim() <= 1 and any(part in name.lower() for part in ("norm", "bn", "gamma", "lambda", "ls1", "ls2", "layer_scale", "ln_"))
             if p.dim() > 1:
                 p.copy_(noise * spread / max(1, p[0].numel()) ** 0.5)
             else:
