@@ -269,7 +269,8 @@ def _rounding(
     """
     step = max(torch.finfo(call.out.dtype).eps for call in calls)
     signs = torch.randint(2, pixels.shape, generator=torch.Generator().manual_seed(0)).to(pixels) * 2 - 1
-    return max(step, _change(before, _observed(module, forward, pixels * (1 + step * signs), blocks)))
+    nudged = pixels * (1 + step * signs) if pixels.is_floating_point() else pixels  # a picture as words of a codebook
+    return max(step, _change(before, _observed(module, forward, nudged, blocks)))
 
 
 def _beside(
