@@ -17,6 +17,7 @@ from torch import nn
 from support.handwritten import JoinedFused, stacked
 from vitscope.errors import MissingExtra, ModelError
 from vitscope.models import family, load
+from vitscope.scoring import score
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32, "patch_size": 8}
@@ -200,7 +201,11 @@ def test_open_clip_by_name_with_local_weights(tmp_path):
     assert [r.name for r in trace.layout.readouts] == ["cls"]
     with torch.no_grad():
         theirs = clip.visual(trace.pixels)
-        assert torch.allclose(model.module(trace.pixels), theirs, atol=1e-6)
+        assert torch.allclose(model.module.encode_image(trace.pixels), theirs, atol=1e-6)
+        own = clip.get_logits(trace.pixels, open_clip.get_tokenizer("ViT-B-32")(["a cat"]))[0]
+    assert score(trace.whole, trace.resolve("text:a cat")).tolist() == pytest.approx(own[:, 0].tolist(), abs=1e-4)
+    torch.save(clip.visual.state_dict(), tmp_path / "tower.pt")
+    assert type(load("open_clip:ViT-B-32", weights=tmp_path / "tower.pt").module) is type(clip.visual)
 
 
 def test_builtin_is_only_a_folder_in_the_package():
