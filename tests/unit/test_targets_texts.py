@@ -159,6 +159,20 @@ def test_changed_weights_are_read_again():
         before.resolve(vs.Text("dog"))
 
 
+def test_the_page_explains_texts_of_a_list_and_others():
+    from vitscope.api.explorer import Explorer
+    from vitscope.views.view import unpack
+
+    for model, target in ((loaded("clip", tuple(TEXTS)), TEXTS[1]), (loaded(), "text:two dog")):
+        trace = model.trace(PHOTOS[0])
+        explorer = Explorer([trace])
+        block = unpack(next(iter(explorer.answer("map", {"method": "relevance", "target": target}))))
+        assert block.meta["target"].strip("“”") == "two dog"
+        assert np.array_equal(block.arrays["values"], vs.relevance(trace, target=target).values[0], equal_nan=True)
+    top = Explorer([loaded("clip", tuple(TEXTS)).trace(PHOTOS[0])]).catalogue()["sources"][0]["top"]
+    assert sorted(label for label, _ in top) == sorted(TEXTS)
+
+
 def saved(home):
     """A folder as the hub has them: weights, processor, tokenizer."""
     towers("clip").save_pretrained(home)
