@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
+from vitscope.core.readings import Directions
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.methods.dropping import full_scores, scores_without
@@ -152,7 +153,10 @@ def _aim(trace: Trace, one: TokenMap) -> Target | None:
 def _other_class(trace: Trace, aim: Target) -> Target | None:
     """The likeliest class (feature) that the target is not, at the same place; a pair is turned round; None where there is no other."""
     if aim.against:
-        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in zip(aim.index, aim.against, strict=True))
+        pairs = zip(aim.index, aim.against, strict=True)
+        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in pairs)
+        if any(isinstance(reading, Directions) for reading in aim.at):
+            names = tuple(f"{name}, the other way round" for name in aim.names)
         return Target(aim.against, aim.index, names, aim.at)
     scores = columns(trace.with_needs(Needs(), aim).whole, aim).clone()
     scores = scores[:, : trace.whole.columns or None]

@@ -68,7 +68,8 @@ def load(ref: str | Path | nn.Module, **given: Any) -> LoadedModel:
         ref: "builtin:photos", "hf:facebook/dinov2-small", "timm:vit_tiny_patch16_224", "torchvision:vit_b_16", "open_clip:ViT-B-32",
             a local folder, or an ``nn.Module``.
         given: ``weights`` (a local checkpoint), ``labels`` (a file, one name a line, or a list), ``input_size``, ``device``, ``dtype``,
-            ``seed``; for a module of your own also ``mean``, ``std``, and where they cannot be measured ``patch`` and ``prefix``.
+            ``seed``; for a two-tower model of your own ``processor`` or ``tokenizer``; for any other ``mean``, ``std``, and where they
+            cannot be measured ``patch`` and ``prefix``.
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit or needs unpickling.

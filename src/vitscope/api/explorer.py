@@ -327,7 +327,7 @@ class Explorer:
             "layer": one.layer,
             "head": one.head,
             "query": one.query if query is None else query_text(query),
-            "target": labels[index] if isinstance(index, int) else None,
+            "target": labels[index] if isinstance(index, int) else next(iter(one.target), None),
             "against": labels[against] if isinstance(against, int) else None,
             "parameters": plain(one.parameters),
             "hidden": plain(one.hidden_mass()),
