@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vitscope.views.frame import Frame
 from vitscope.views.marks import Drawn
 
 if TYPE_CHECKING:
@@ -17,21 +16,18 @@ THICK, THIN, CASE = 1.8, 0.7, 1.4
 FONT, LETTERS = 6.5, 32
 
 
-def draw_marks(axis: Axes, marks: Sequence[Drawn], photo: tuple[int, int], shown: Frame, *, named: bool) -> None:
-    """Draw them on axes that show a photo: thick and with their words where a map is about them, else thin.
+def draw_marks(axis: Axes, marks: Sequence[Drawn], *, named: bool) -> None:
+    """Draw them on axes that show a photo, one unit a pixel: thick and with their words where a map is about them, else thin.
 
     Args:
-        axis: one unit a shown pixel.
-        marks: in pixels of the photo, which is ``(H, W)``.
-        photo: its size.
-        shown: its frame at the size it is shown at.
+        axis: the photo's.
+        marks: in pixels of the photo as shown there.
         named: words at the thin ones too.
     """
     from matplotlib.collections import LineCollection
 
     axis.set_autoscale_on(False)
-    height, width = shown.placement.photo_size
-    for one in (mark.scaled(height / photo[0], width / photo[1]) for mark in marks):
+    for one in marks:
         lines = [((x0 - 0.5, y0 - 0.5), (x1 - 0.5, y1 - 0.5)) for x0, y0, x1, y1 in one.lines]
         for colour, extra in (("black", CASE), ("white", 0.0)):
             thick = (THICK if one.chosen else THIN) + extra

@@ -43,14 +43,14 @@ def mark_facts(mark: Mark) -> Facts:
     return {"kind": mark.kind, "box": list(mark.box), "outline": [list(line) for line in mark.outline]}
 
 
-def chosen_in(marks: Sequence[Facts | None]) -> set[int]:
+def chosen_in(marks: Sequence[Mapping[str, Any] | None]) -> set[int]:
     """Numbers of the boxes that some map is about."""
     return {int(mark["number"]) for mark in marks if mark is not None and mark["kind"] == "box"}
 
 
-def kept(boxes: Sequence[Facts], chosen: set[int]) -> list[Facts]:
+def kept(boxes: Sequence[Facts], chosen: set[int], at_least: float = AT_LEAST) -> list[Facts]:
     """The boxes a view keeps: the likely ones, and those that were chosen; the likeliest where nobody chose one."""
-    wanted = {one["number"] for one in boxes[:MOST] if one["probability"] >= AT_LEAST}
+    wanted = {one["number"] for one in boxes[:MOST] if one["probability"] >= at_least}
     wanted |= chosen or {one["number"] for one in boxes[:1]}
     return [one for one in boxes if one["number"] in wanted]
 
@@ -77,7 +77,7 @@ class Drawn:
         return Drawn(lines, self.words, (self.at[0] * x, self.at[1] * y), self.chosen)
 
 
-def drawn(size: tuple[int, int], boxes: Sequence[Facts], marks: Sequence[Facts | None]) -> list[Drawn]:
+def drawn(size: tuple[int, int], boxes: Sequence[Facts], marks: Sequence[Mapping[str, Any] | None]) -> list[Drawn]:
     """What is drawn on a photo ``(H, W)``: thin boxes first, then what the maps with these marks are about."""
     chosen = chosen_in(marks)
     ordered = sorted(boxes, key=lambda one: (one["number"] in chosen, one["probability"]))
@@ -86,7 +86,7 @@ def drawn(size: tuple[int, int], boxes: Sequence[Facts], marks: Sequence[Facts |
     return found + [Drawn(_lines(mark, size), "", _corner(mark["box"], size), chosen=True) for mark in places.values()]
 
 
-def _lines(mark: Facts, size: tuple[int, int]) -> tuple[BoxXY, ...]:
+def _lines(mark: Mapping[str, Any], size: tuple[int, int]) -> tuple[BoxXY, ...]:
     if mark["kind"] == "pixel":
         return _cross(mark["box"], max(size))
     return tuple((*line,) for line in mark["outline"]) or _around(mark["box"])
