@@ -57,17 +57,23 @@ def explain(
     layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="A head number, mean (default), max or min.")] = None,
     query: Annotated[
-        str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
+        str | None,
+        typer.Option(
+            "--query", help="pooled (what the head reads; default), cls, a patch as ROW,COLUMN; of a detector box:NUMBER, box:LABEL."
+        ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
-            help="Label or number to explain (default: the top prediction); or feature:12, similar-to:PHOTO, axis:0@FILE.vectors, "
-            "pixel:ROW,COLUMN, region:X0,Y0,X1,Y1, box:LABEL.",
+            help="Label or number to explain (default: the top prediction); of a model of pictures and texts text:WORDS; without a head "
+            "feature:12, similar-to:PHOTO, axis:0@FILE.vectors; of segmentation pixel:ROW,COLUMN[:LABEL], region:X0,Y0,X1,Y1[:LABEL], "
+            "region:MASK.png[:LABEL], region:all[:LABEL]; of a detector box:NUMBER[:LABEL], box:LABEL, box:X,Y.",
         ),
     ] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="What to set it against: another label, text:WORDS, feature:NUMBER, similar-to:PHOTO.")
+    ] = None,
     fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
     residual: Annotated[
         float | None, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1 (default 0.5).")
