@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from vitscope.core.readings import (
     Reading,
     Region,
     SimilarTo,
+    Text,
     Values,
     outline_of,
     pixel_weights,
@@ -37,6 +38,9 @@ from vitscope.core.targets import Target, find_label, resolve
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.scoring import Made, columns
 
+#: From texts to how a two-tower model scores a picture for each.
+ReadTexts = Callable[[Sequence[str]], Directions]
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -45,6 +49,7 @@ class Scene:
     Attributes:
         labels: names of the classes it scores.
         model: what to call it in an error.
+        words: how it scores texts.
     """
 
     made: Made
@@ -52,6 +57,7 @@ class Scene:
     layout: TokenLayout
     placements: tuple[Placement, ...]
     model: str = "the model"
+    words: ReadTexts | None = None
 
 
 def aim(target: object, scene: Scene) -> Target:
@@ -89,7 +95,7 @@ def _noun(wanted: object, scene: Scene) -> Noun | None:
     """What is wanted, where it is no class score of the whole picture."""
     if isinstance(wanted, Noun):
         return wanted
-    named = noun_of(wanted) if isinstance(wanted, str) and scene.made.scores is None else None
+    named = noun_of(wanted) if isinstance(wanted, str) and wanted not in scene.labels else None
     if named is not None or scene.made.places is None or scene.made.scores is not None or isinstance(wanted, Target):
         return named
     label = wanted if isinstance(wanted, (str, int)) else None  # a label alone: its likeliest box, or the whole photo
@@ -99,6 +105,8 @@ def _noun(wanted: object, scene: Scene) -> Noun | None:
 
 
 def _instead(made: Made) -> str:
+    if made.scores is not None:
+        return "a label, or a class by its number"
     if made.boxes is not None:
         return "a box: box:NUMBER, box:LABEL or box:X,Y"
     if made.places is not None:
@@ -119,12 +127,13 @@ def _one(noun: Noun, against: object, scene: Scene, picture: int) -> Target:
     if isinstance(noun, (Pixel, Region, Box)):
         return _at_place(noun, against, scene, picture)
     if scene.made.features is None and not (isinstance(noun, Axis) and noun.block is not None):
-        wants = "a label" if scene.made.scores is not None else _instead(scene.made)
-        raise MethodError("this model gives no one vector of features", expected=wants, where=scene.model)
+        raise MethodError("this model gives no one vector of features", expected=_instead(scene.made), where=scene.model)
     if isinstance(noun, Feature):
         return _feature(noun, against, scene)
     if isinstance(noun, SimilarTo):
         return _likeness(noun, against)
+    if isinstance(noun, Text):
+        return _text(noun, against, scene)
     if against is not None:
         raise ArgumentError("an axis against something", expected="an axis alone", where="target")
     return Target((0,), (), (noun.name,), (_axis(noun, scene),))
@@ -152,6 +161,21 @@ def _likeness(noun: SimilarTo, against: object) -> Target:
         raise ArgumentError(f"a likeness against {against!r}", expected="another likeness", where="target")
     rows = Values.of(np.stack([noun.vector, against.vector]))
     return Target((0,), (1,), (f"{name} rather than to {against.name}",), (Directions(rows, cosine=True),))
+
+
+def _text(noun: Text, against: object, scene: Scene) -> Target:
+    """The model's own score of a text, or of one text rather than another."""
+    other = (noun_of(against) or Text(against)) if isinstance(against, str) else against
+    if against is not None and not isinstance(other, Text):
+        raise ArgumentError(f"a text against {against!r}", expected="another text", where="target")
+    if scene.words is None:
+        raise MethodError("this model has no text tower", expected=_instead(scene.made), where=scene.model)
+    if not isinstance(other, Text):
+        return Target((0,), (), (f"“{noun.text}”",), (scene.words((noun.text,)),))
+    if other == noun:
+        raise ArgumentError(f"{noun.text!r} against itself", expected="two different texts", where="target")
+    name = f"“{noun.text}” rather than “{other.text}”"
+    return Target((0,), (1,), (name,), (scene.words((noun.text, other.text)),))
 
 
 def _axis(noun: Axis, scene: Scene) -> Directions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -56,17 +57,23 @@ def explain(
     layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="A head number, mean (default), max or min.")] = None,
     query: Annotated[
-        str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
+        str | None,
+        typer.Option(
+            "--query", help="pooled (what the head reads; default), cls, a patch as ROW,COLUMN; of a detector box:NUMBER, box:LABEL."
+        ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
-            help="Label or number to explain (default: the top prediction); or feature:12, similar-to:PHOTO, axis:0@FILE.vectors, "
-            "pixel:ROW,COLUMN, region:X0,Y0,X1,Y1, box:LABEL.",
+            help="Label or number to explain (default: the top prediction); of a model of pictures and texts text:WORDS; without a head "
+            "feature:12, similar-to:PHOTO, axis:0@FILE.vectors; of segmentation pixel:ROW,COLUMN[:LABEL], region:X0,Y0,X1,Y1[:LABEL], "
+            "region:MASK.png[:LABEL], region:all[:LABEL]; of a detector box:NUMBER[:LABEL], box:LABEL, box:X,Y.",
         ),
     ] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="What to set it against: another label, text:WORDS, feature:NUMBER, similar-to:PHOTO.")
+    ] = None,
     fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
     residual: Annotated[
         float | None, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1 (default 0.5).")
@@ -389,7 +396,7 @@ def main(arguments: list[str] | None = None) -> None:
     except VitscopeError as error:
         if debug:
             raise
-        _fail(str(error), error.exit_code)
+        _fail(_as_typed(error, words), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; nothing half-written was left", 130)
     except MemoryError:
@@ -408,6 +415,17 @@ def _run(words: list[str]) -> None:
     command = typer.main.get_command(app)
     with command.make_context("vitscope", list(words)) as context:
         command.invoke(context)
+
+
+def _as_typed(error: VitscopeError, words: list[str]) -> str:
+    """The error's line, its place called as the option that was typed, where it is one."""
+    typed = {word.partition("=")[0]: word.partition("=")[2] or following for word, following in pairwise([*words, ""])}
+    against = typed.get("--against")
+    where = "against" if error.where == "target" and against and repr(against) in error.got else error.where
+    option = f"--{where.replace('_', '-')}"
+    if option not in typed:
+        return str(error)
+    return str(error).replace(f"{error.where}: {where} ", f"{option} ", 1).replace(f"{error.where}: ", f"{option}: ", 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -105,6 +105,17 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A two-tower model's own zero-shot score of the photo for a text: ``scale · cos(picture, text) + bias``, all of them the model's.
+
+    Attributes:
+        text: in words, as the model's text tower is to read it ("a photo of a cat").
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Pixel:
     """A class's score at one pixel of the photo as displayed.
 
@@ -182,7 +193,7 @@ class Mark:
     outline: tuple[BoxXY, ...] = ()
 
 
-Noun = Feature | SimilarTo | Axis | Pixel | Region | Box
+Noun = Feature | SimilarTo | Axis | Text | Pixel | Region | Box
 
 # what a target keeps
 
@@ -202,6 +213,7 @@ class Directions:
     Attributes:
         cosine: the cosine with each row, and not the product.
         block: None: what the model makes at its end.
+        scale, bias: what the column is multiplied by, and what is then added (a two-tower model's own).
     """
 
     rows: Values
@@ -209,6 +221,8 @@ class Directions:
     cosine: bool = False
     block: int | None = None
     tokens: Values | None = None
+    scale: float = 1.0
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)

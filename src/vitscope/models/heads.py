@@ -45,7 +45,8 @@ def made_of(described: Loaded, out: Any, layout: TokenLayout | None = None, keep
     scores, made = described.output(out)
     rest = described.rest(out)
     if scores is not None or rest.places is not None:
-        return replace(rest, scores=scores)
+        embedded = scores is not None and made is not scores and made.dim() == 2  # a two-tower model gives both
+        return replace(rest, scores=scores, features=made if embedded else None)
     return replace(rest, features=_pooled(made, described.reads, layout, keep))
 
 
