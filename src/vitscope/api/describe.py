@@ -97,7 +97,8 @@ def _passes(found: Mapping[str, Any]) -> list[str]:
     if not kept:
         return []
     moved = f"{in_words(kept['offloaded'])} of that with --offload disk"
-    return [f"A pass keeps {in_words(kept['plain'])} for one photo, {in_words(kept['gradients'])} with gradients ({moved})"]
+    most = f"{in_words(kept['fullest'])} in use at its fullest"
+    return [f"A pass keeps {in_words(kept['plain'])} for one photo, {in_words(kept['gradients'])} with gradients ({moved}; {most})"]
 
 
 def _alike(call: Mapping[str, Any]) -> tuple[Any, ...]:
