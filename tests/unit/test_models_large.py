@@ -305,3 +305,37 @@ def test_what_is_not_installed_or_not_there_is_one_line(folder, monkeypatch):
         vs.load(str(folder), device_map="auto", device="cpu")
     with pytest.raises(ModelError, match="option device_map"):
         vs.load(copy.deepcopy(vit()), device_map="auto")
+
+
+def test_the_command_places_parts_and_takes_fewer_bits(folder, tmp_path, capsys, monkeypatch):
+    import sys
+
+    from PIL import Image
+
+    from vitscope.cli import main
+
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "p.png")
+    asked = ["explain", str(tmp_path / "p.png"), "--model", str(folder), "--method", "relevance", "--quiet", "--out"]
+
+    def grid(name, *more):
+        main([*asked, str(tmp_path / name), *more])
+        with np.load(tmp_path / name) as kept:
+            return kept["grid"]
+
+    assert np.array_equal(grid("a.npz", "--device-map", "cpu"), grid("b.npz"))
+
+    def refused(*more):
+        with pytest.raises(SystemExit):
+            main([*asked, str(tmp_path / "c.npz"), *more])
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line
+
+    assert "--device beside --device-map or --quantize" in refused("--device-map", "auto", "--device", "cuda")
+    assert "quantize '3bit'; expected 8bit, 4bit" in refused("--quantize", "3bit")
+    assert "option dtype, quantize; expected input_size" in refused("--quantize", "8bit", "--model", "timm:vit_tiny_patch16_224")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "bitsandbytes is not installed" in refused("--quantize", "8bit")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert "accelerate is not installed" in refused("--device-map", "auto")

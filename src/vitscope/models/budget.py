@@ -58,7 +58,7 @@ def passes(described: Loaded, found: Study) -> dict[str, int]:
         plain = of_pass(described, found, shape, Needs())
         back = of_pass(described, found, shape, Needs(gradients=True, hidden=True))
         most = at_fullest(described, found, shape, Needs(gradients=True, hidden=True))
-        return {"plain": plain.whole, "gradients": back.whole, "offloaded": back.captured, "fullest": most}
+        return {"plain": plain.whole, "gradients": back.whole, "offloaded": back.captured, "fullest": max(most, back.whole)}
     return {}
 
 
@@ -66,7 +66,7 @@ def pass_in_words(described: Loaded, found: Study, shape: tuple[int, ...], needs
     """One line before a pass."""
     with suppress(CaptureError):
         kept, most = of_pass(described, found, shape, needs).whole, at_fullest(described, found, shape, needs)
-        return f"one pass through the model, keeping {in_words(kept)}, {in_words(most)} in use at its fullest"
+        return f"one pass through the model, keeping {in_words(kept)}, {in_words(max(kept, most))} in use at its fullest"
     return "one pass through the model"
 
 
@@ -85,7 +85,8 @@ def within(limit: int, kept: int, most: int, pixels: Tensor, *, moved: Callable[
     Raises:
         CaptureError: with the numbers and what to do.
     """
-    if max(kept, most) <= limit:
+    most = max(kept, most)
+    if most <= limit:
         return
     b, _, h, w = pixels.shape
     what = f"{b} photo{'s' if b > 1 else ''} of {w}×{h} px{' with gradients' if gradients else ''}"

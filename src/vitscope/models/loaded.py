@@ -71,7 +71,7 @@ class LoadedModel:
     Attributes:
         module: the model itself, as loaded or as the user gave it.
         ref: the reference it was loaded by.
-        memory: bytes that a pass may keep; None: as many as it takes.
+        memory: bytes that a pass may have in use; None: as many as it takes.
         offload: where activations wait for the backward pass: "cpu", "disk", or "" where they are.
     """
 
