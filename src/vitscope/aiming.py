@@ -20,6 +20,7 @@ from vitscope.core.readings import (
     Directions,
     Feature,
     Features,
+    Mark,
     Noun,
     Pixel,
     Places,
@@ -28,6 +29,7 @@ from vitscope.core.readings import (
     SimilarTo,
     Text,
     Values,
+    outline_of,
     pixel_weights,
     region_weights,
 )
@@ -227,15 +229,24 @@ def _place(noun: Pixel | Region | Box, scene: Scene, picture: int) -> tuple[Read
         if made.boxes is None or made.places is None:
             raise MethodError("this model gives no boxes", expected=_instead(made), where=scene.model)
         which = _which(noun.which, scene, picture)
-        return Places(Values.of(np.eye(made.places.shape[2])[which])), f"box {which}"
+        corners = photo_boxes(made, placement, picture)[which].tolist()
+        return Places(Values.of(np.eye(made.places.shape[2])[which]), Mark("box", (*corners,), which)), f"box {which}"
     if made.grid is None:
         raise MethodError("this model scores no pixels", expected=_instead(made), where=scene.model)
     if isinstance(noun, Pixel):
-        return Places(Values.of(pixel_weights(placement, made.grid, noun.y, noun.x))), f"pixel ({noun.y}, {noun.x})"
+        mark = Mark("pixel", (noun.x, noun.y, noun.x + 1, noun.y + 1))
+        return Places(Values.of(pixel_weights(placement, made.grid, noun.y, noun.x)), mark), f"pixel ({noun.y}, {noun.x})"
     mask, name = _mask(noun, placement)
     weights, share = region_weights(placement, made.grid, mask)
     lost = "" if share > 1 - 1e-9 else f", of which {share:.0%} reached the model"
-    return Places(Values.of(weights)), name + lost
+    return Places(Values.of(weights), _region_mark(noun, mask)), name + lost
+
+
+def _region_mark(noun: Region, mask: NDArray[np.bool_]) -> Mark:
+    """A region's border; of a mask every turn of it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    bounds = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    return Mark("region", bounds, outline=outline_of(mask) if noun.mask is not None else ())
 
 
 def _mask(noun: Region, placement: Placement) -> tuple[NDArray[np.bool_], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -423,7 +424,7 @@ def main(arguments: list[str] | None = None) -> None:
     except VitscopeError as error:
         if debug:
             raise
-        _fail(str(error), error.exit_code)
+        _fail(_as_typed(error, words), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; nothing half-written was left", 130)
     except MemoryError:
@@ -442,6 +443,17 @@ def _run(words: list[str]) -> None:
     command = typer.main.get_command(app)
     with command.make_context("vitscope", list(words)) as context:
         command.invoke(context)
+
+
+def _as_typed(error: VitscopeError, words: list[str]) -> str:
+    """The error's line, its place called as the option that was typed, where it is one."""
+    typed = {word.partition("=")[0]: word.partition("=")[2] or following for word, following in pairwise([*words, ""])}
+    against = typed.get("--against")
+    where = "against" if error.where == "target" and against and repr(against) in error.got else error.where
+    option = f"--{where.replace('_', '-')}"
+    if option not in typed:
+        return str(error)
+    return str(error).replace(f"{error.where}: {where} ", f"{option} ", 1).replace(f"{error.where}: ", f"{option}: ", 1)
 
 
 def _fail(message: str, code: int) -> None:

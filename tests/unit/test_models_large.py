@@ -249,7 +249,7 @@ def test_the_command_refuses_and_the_card_says_what_a_pass_keeps(folder, tmp_pat
     assert line.count("\n") == 1
     main([*asked, "--memory", "50MB", "--offload", "disk", "--quiet"])
     main(["inspect", str(folder)])
-    assert "A pass keeps " in capsys.readouterr().out
+    assert "  a pass           " in capsys.readouterr().out
 
 
 # parts kept elsewhere, fewer bits

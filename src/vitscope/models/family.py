@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -99,9 +100,15 @@ def library(name: str, extra: str, purpose: str) -> ModuleType:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Up to four of the names that look most like the one asked for."""
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or [k for k in known if name.split("_", maxsplit=1)[0] in k][:4]
-    return ", ".join(close or list(known)[:4])
+    """Up to four of the names that begin most like the one asked for, a library's own test models left out."""
+    asked = name.lower()
+
+    def unlike(one: str) -> tuple[float, int]:
+        begin = one[: len(asked)].lower()
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(begin, asked, strict=False))
+        return -difflib.SequenceMatcher(None, begin, asked).ratio(), -len(list(same))
+
+    return ", ".join(sorted((one for one in known if not one.startswith("test_")), key=unlike)[:4])
 
 
 @contextmanager

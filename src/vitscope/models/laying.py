@@ -19,7 +19,7 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.core.layout import TokenLayout
-from vitscope.errors import CaptureError, ProofError, VitscopeError
+from vitscope.errors import CaptureError, ModelError, ProofError, VitscopeError
 from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
 from vitscope.models.kinds import kind_of, sides
@@ -76,8 +76,14 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
-    with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
-        forward(noise)
+    try:
+        with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
+            forward(noise)
+    except VitscopeError:
+        raise
+    except Exception:
+        _require_photos(described, noise)
+        raise
     calls = recorder.calls
     if not calls:
         found = probe(module, forward, noise)
@@ -102,6 +108,26 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         crossing = next((call.path for call in calls if kind_of(call, len(noise), seen) == "cross"), "")
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {_reason(error, crossing)}")
     return laid
+
+
+def _require_photos(described: Loaded, noise: Tensor) -> None:
+    """Say so where it is the model itself that cannot be run on a picture: one of videos or volumes, or of another size.
+
+    Raises:
+        ModelError: with what the model says.
+    """
+    try:
+        with ordinary_mode(grad=False):
+            described.call(described.module, noise)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        shape = list(noise.shape)
+        raise ModelError(
+            f"cannot be run on a photo {shape} ({said[:200]})",
+            where=described.ref,
+            expected="a model of single photos [b, 3, h, w], not of videos or volumes",
+            todo="or another input size",
+        ) from error
 
 
 def _reason(error: Exception, crossing: str) -> str:

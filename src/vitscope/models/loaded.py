@@ -29,6 +29,7 @@ from vitscope.errors import ArgumentError, CaptureError, ModelError
 from vitscope.models.budget import at_fullest, of_pass, pass_in_words, passes, within
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
+from vitscope.models.factory import is_function
 from vitscope.models.family import Loaded
 from vitscope.models.heads import made_of
 from vitscope.models.hiding import hide_pixels
@@ -306,11 +307,12 @@ class LoadedModel:
     def _missing(self, names: Sequence[str]) -> ModelError:
         example = {"input_size": "input_size=224", "mean": "mean=(0.5, 0.5, 0.5)", "std": "std=(0.5, 0.5, 0.5)"}
         call = ", ".join(example.get(name, name) for name in dict.fromkeys(names))
+        function = is_function(self.ref)
         return ModelError(
             f"not known: {', '.join(dict.fromkeys(names))}",
             where=self.ref,
-            expected=f"vs.load(model, {call})",
-            todo="or feed prepared tensors [b, 3, h, w]",
+            expected=f"{self.ref.partition(':')[2]}() to return (model, dict({call}))" if function else f"vs.load(model, {call})",
+            todo="" if function else "or feed prepared tensors [b, 3, h, w]",
         )
 
     def trace(
