@@ -124,9 +124,7 @@ def test_windows_are_never_drawn():
 
 def test_a_model_of_windows_alone_is_exact_at_once():
     transformers = pytest.importorskip("transformers")
-    config = transformers.SwinConfig(
-        image_size=[64, 64], patch_size=4, embed_dim=8, depths=[2], num_heads=[2], window_size=4, num_labels=5
-    )
+    config = transformers.SwinConfig(image_size=[64, 64], patch_size=4, embed_dim=8, depths=[2], num_heads=[2], window_size=4, num_labels=5)
     trace = trace_of(redraw(transformers.SwinForImageClassification(config)).double())
     ((only, state),) = list(refine(trace))
     assert state.done
