@@ -186,3 +186,26 @@ def test_a_detectors_report_is_accessible(running, tmp_path, name, width, scheme
     page.add_script_tag(path=str(scenario.AXE))
     found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+
+
+def test_another_photo_has_its_own_queries(running):
+    """A classifier has no boxes and a detector nothing pooled: neither is asked for what it does not have."""
+    detector, classifier = traced("detr"), vs.load("builtin:photos").trace(photos.scene(96, 96))
+    best = vs.boxes(detector)[0].number
+    with served(Explorer([classifier, detector]), port=0) as (site, port):
+        page, seen = running.new_context(viewport={"width": 1280, "height": 1000}).new_page(), Seen()
+        seen.watch(page)
+        page.goto(f"http://127.0.0.1:{port}/?token={site.guard.token}")
+        from_query(page, "pooled")
+        for source, query in (("1", f"box {best}"), ("0", "pooled"), ("1", f"box {best}")):
+            page.locator("[data-testid=source]").select_option(source)
+            from_query(page, query)
+            assert page.locator("[data-testid=status].vv-error").count() == 0
+            assert (page.locator("[data-testid=boxes-likely]").count() == 1) is (source == "1")
+        page.locator("[data-testid=method]").select_option("grad-cam")
+        page.locator("[data-testid=compare]").select_option("target")
+        page.wait_for_function("() => document.querySelectorAll('[data-testid=photo-b] .vv-mark.vv-chosen').length === 2", timeout=SOON)
+        thick = [page.locator(f"[data-testid={side}] .vv-box-label.vv-chosen").get_attribute("title") for side in ("photo", "photo-b")]
+        assert thick[0] == f"box {best}" != thick[1]
+        assert page.locator("[data-testid=status].vv-error").count() == 0
+        assert [message for message in seen.messages if message.startswith("error")] == []

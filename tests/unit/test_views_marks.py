@@ -155,6 +155,17 @@ def test_a_dense_heads_report_draws_where_the_score_is_read(target):
     assert f"for {one.target[0]}" in page
 
 
+def test_a_masks_border_is_drawn_on_the_report():
+    trace = traced("segformer")
+    mask = np.zeros((50, 80), dtype=bool)
+    mask[10:20, 5:30] = mask[15:40, 20:50] = True
+    one = vs.grad_cam(trace, target=vs.Region(mask=mask, name="the lamp"))
+    page = render(views_of(trace, [one]))
+    assert page.count("M5.00 10.00L30.00 10.00") == 4
+    assert page.count("M30.00 15.00L50.00 15.00") == 4
+    assert "at the lamp" in page
+
+
 def test_a_report_without_places_has_no_switch():
     trace = vs.load("builtin:photos").trace(photos.scene(96, 96))
     page = render(views_of(trace, [vs.rollout(trace)]))

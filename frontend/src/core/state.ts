@@ -218,7 +218,8 @@ export function placed(source: Source, target: string): boolean {
   return (source.target_forms ?? []).some((one) => target.startsWith(`${form(one)}:`)) || (source.stored?.maps ?? []).some((map) => map.target === target);
 }
 
-function hasQuery(source: Catalogue["sources"][number], wanted: string): boolean {
+/** Whether a source has a query of that name. */
+export function hasQuery(source: Source, wanted: string): boolean {
   const cell = cellOf(wanted);
   return cell ? cell[0] < source.frame.grid[0] && cell[1] < source.frame.grid[1] : queriesOf(source).includes(wanted);
 }

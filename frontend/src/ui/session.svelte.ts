@@ -1,6 +1,7 @@
 /* The one running view: state in, data and drawn values out. Data is asked for at once on every change; drawing follows by itself. */
 import { flushSync } from "svelte";
 import type { LinksAnswer, MapAnswer, Rows } from "../core/answers";
+import { attentionMap, requestOf, seenIn } from "../core/asked";
 import { Cache } from "../core/cache";
 import { boxesLook, boxOfQuery, cellOf, methodOf, paddedOf, patchValues, queriesOf, queryOf, seenFrom, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
 import { limitsOf, widest, type Limits } from "../core/colour";
@@ -10,7 +11,7 @@ import { headRow } from "../core/fuse";
 import { cellAcross, sameGrid } from "../core/geometry";
 import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
 import { normalised } from "../core/normalise";
-import { DEFAULTS, fitted, layerOf, otherOf, type State } from "../core/state";
+import { DEFAULTS, fitted, hasQuery, layerOf, otherOf, type State } from "../core/state";
 import { smallValues, type SmallValues } from "../draw/small";
 
 export interface Key {
@@ -157,51 +158,6 @@ export class Side {
       this.session.working--;
     }
   }
-}
-
-/** A photo's source as the state's query sees it. */
-function seenIn(catalogue: Catalogue | null, state: State): Source | null {
-  const source = catalogue?.sources[state.source];
-  return source ? seenFrom(source, state.query) : null;
-}
-
-function attentionMap(source: Source, rows: Rows, query: string, head: string, values: Float32Array): MapAnswer {
-  const hidden: Record<string, number> = {};
-  for (const token of source.tokens.named) hidden[token.kind] = (hidden[token.kind] ?? 0) + values[token.token]!;
-  const method = methodOf(source, "attention");
-  return {
-    values,
-    error: null,
-    method: "attention",
-    title: method?.title ?? "Attention",
-    layer: null,
-    unit: head === "max" || head === "min" ? `attention weight (${head} over heads)` : "attention weight (row sums to 1)",
-    signed: false,
-    notes: rows.notes,
-    target: "",
-    against: "",
-    mark: boxOfQuery(query) === null ? null : { kind: "box", number: boxOfQuery(query)! },
-    hidden,
-    uniform: 1 / source.tokens.n,
-    progress: null,
-    precision: rows.precision,
-  };
-}
-
-/** The settings a method takes, and no others. */
-export function requestOf(source: Source, state: State): MapRequest {
-  const method = methodOf(source, state.method);
-  const takes = (name: string) => method?.options.includes(name) ?? false;
-  const request: MapRequest = { source: state.source, method: state.method };
-  if (takes("query")) request.query = state.query;
-  if (takes("layer") && state.layer !== null) request.layer = layerOf(state, source.layers.length); // else the method's own choice
-  if (takes("head")) request.head = state.head;
-  if (takes("fuse")) request.fuse = state.fuse;
-  if (takes("residual")) request.residual = state.residual;
-  if (takes("discard")) request.discard = state.discard;
-  if (method?.class_specific && state.target !== null) request.target = state.target;
-  if (method?.class_specific && state.against !== null) request.against = state.against;
-  return request;
 }
 
 export class Session {
@@ -456,6 +412,12 @@ export class Session {
     this.open(catalogue);
     this.look(source);
     return true;
+  }
+
+  /** Another photo, as like as it can be: the same query where it has one of that name. */
+  switchTo(source: number): void {
+    const query = hasQuery(this.catalogue!.sources[source]!, this.state.query) ? this.state.query : "pooled";
+    this.change(this.fit({ ...this.state, source, query, compare: null, target: null, against: null }));
   }
 
   private look(source: number): void {

@@ -175,13 +175,15 @@ def _draw_map(figure: Figure, sheet: Sheet, number: int, what: tuple[View, Panel
     limits = Limits(*(panel.limits or (0.0, 1.0)))
     photo = np.asarray(view.arrays["photo"], dtype=np.uint8)
     shown = frame.resized((photo.shape[0], photo.shape[1]))
-    axis = _panel(figure, sheet, number, f"{method_title(panel)} {map_words(panel)}".strip())
+    heading = f"{method_title(panel)} {map_words(panel)}".strip()
+    axis = _panel(figure, sheet, number, heading)
     picture = overlaid(photo, view.arrays[f"{panel.name}/grid"], shown, limits, strength=strength, smooth=smooth)
     axis.imshow(picture, interpolation="antialiased", aspect="auto")
     outline(axis, shown.covered, shown)
     draw_marks(axis, _marks(view, shown, [panel]), named=False)
     draw_bar(figure.add_axes(sheet.box(number, HEADING + sheet.picture[0] + 0.09, 0.09, sheet.column)), limits)
-    _say(figure, sheet, number, 0.38, f"{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
+    whole = "" if _cut(heading, sheet.column, 10) == heading else f"{map_words(panel)}\n"
+    _say(figure, sheet, number, 0.38, f"{whole}{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
 
 
 def draw_bar(axis: Axes, limits: Limits, colours: str = "") -> None:
