@@ -478,7 +478,7 @@ class _Again:
             return made_of(described, described.call(module, x), layout, keep if keep is not None and len(keep) == len(x) else None)
 
         def pick(made: Made) -> Target:
-            return aim(target, Scene(made, labels, layout, placements, model.ref, model.words))
+            return aim(target, Scene(made, labels, layout, placements, model.ref, model.words if described.texts else None))
 
         if keep is not None and self.facts.drop == "pixels":
             pixels, keep = hide_pixels(pixels, keep, layout), None
@@ -526,7 +526,7 @@ class _Again:
             made=passed.made,
             on_cells=laid.on_cells,
             through_last=self.facts.through_last,
-            words=self.words,
+            words=self.words if self.model.described.texts else None,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )
