@@ -407,3 +407,33 @@ def test_a_block_whose_attention_was_not_seen_is_named():
 def test_a_calls_block_number():
     blocks = Blocks(("layers.1", "layers.10"))
     assert [blocks.number(path) for path in ("layers.1.attn", "layers.10.attn", "layers.10", "pool")] == [0, 1, 1, None]
+
+
+class NormedTokens(nn.Module):
+    """A convolution, a batch norm, tokens in channels' places, attention, a mean."""
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.cut, self.norm, self.qkv, self.head = nn.Conv2d(3, 8, 4, 4), norm, nn.Linear(8, 24), nn.Linear(8, 5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = nn.functional.layer_norm(self.norm(self.cut(pixels)).flatten(2).transpose(1, 2), (8,))
+        q, k, v = self.qkv(tokens)[:, None].chunk(3, dim=-1)
+        return self.head(nn.functional.scaled_dot_product_attention(q, k, v)[:, 0].mean(dim=1))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True)], ids=["batch norm", "instance norm"])
+def test_a_norm_before_the_tokens_gives_one_picture_the_gradient_it_has_in_a_batch(norm):
+    """On the CPU torch itself misreads that gradient for one picture alone."""
+    torch.manual_seed(0)
+    module = redraw(NormedTokens(norm)).double().eval()
+    pixels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    needs = Needs(pixel_gradients=True)
+    together = run(module, module, pixels, blocks=Blocks(("cut",)), needs=needs, pick_target=lambda _: Target((1, 1)))
+    alone = run(module, module, pixels[:1], blocks=Blocks(("cut",)), needs=needs, pick_target=lambda _: Target((1,)))
+    assert torch.allclose(alone.pixel_grads, together.pixel_grads[:1], atol=1e-12)
+    moved, step = pixels[:1].clone(), 1e-6
+    moved[0, 1, 9, 6] += step
+    with torch.no_grad():
+        slope = (module(moved) - module(pixels[:1]))[0, 1] / step
+    assert float(alone.pixel_grads[0, 1, 9, 6]) == pytest.approx(float(slope), rel=1e-4)

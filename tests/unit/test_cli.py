@@ -196,7 +196,10 @@ def test_awkward_photos_taken_and_said_so(vs, tmp_path, make):
         (["--method", "relevance", "--layer", "55"], ["relevance takes no layer", "grad-cam"]),
         (["--method", "attention", "--fuse", "nonsense"], ["attention takes no fuse", "rollout"]),
         (["--input-size", "large"], ["large"]),
-        (["--labels", "{folder}/none.txt"], ["none.txt"]),
+        (["--labels", "{folder}/none.txt"], ["none.txt", "no such file"]),
+        (["--target", "region:none.png:cat"], ["no such file 'none.png'", "a mask of the photo's size"]),
+        (["--target", "axis:0@points.parquet"], ["axis:0@points.vectors"]),
+        (["--target", "axis:0@nothing.vectors"], ["nothing.vectors", "no store of vectors (No such file or directory)"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -232,6 +235,25 @@ def test_an_error_names_the_option_that_was_typed(vs, photo, words, line):
 def test_a_folder_that_may_not_be_written_to(vs, photo):
     refused(vs("explain", photo, "--out", "/proc/out.html"), 2, "not writable")  # nobody may, root included
     refused(vs("explain", photo, "--out", photo / "out.html"), 2, "--out")  # a file in a folder's place
+
+
+def test_a_missing_table_of_labels(vs, photo, tmp_path):
+    refused(vs("embed", photo.parent, "--labels-file", tmp_path / "none.csv"), 2, "none.csv", "no such file", "a table of labels")
+
+
+def test_help_names_every_form_of_a_target_and_a_query(vs):
+    said = " ".join(vs("explain", "--help")[1].split())
+    for form in ("text:WORDS", "feature:12", "region:MASK.png[:LABEL]", "box:NUMBER[:LABEL]", "box:X,Y", "detector box:NUMBER, box:LABEL"):
+        assert form in said, form
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("feature:0", "no one vector of features"), ("pixel:3,4", "scores no pixels"), ("box:cat", "no boxes")]
+)
+def test_a_classifier_is_told_what_it_can_explain(vs, photo, tmp_path, target, said):
+    for method in ("relevance", "rollout"):
+        words = ("explain", photo, "--method", method, "--target", target, "--out", tmp_path / "o.npz")
+        refused(vs(*words), 1, said, "expected a label, or a class by its number")
 
 
 def test_a_missing_folder(vs, photo, tmp_path):

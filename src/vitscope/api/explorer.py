@@ -277,10 +277,9 @@ class Explorer:
         number, method = self._numbered(asked.get("source", 0)), find_method(asked.get("method", "attention"))
         aim = _aim(asked) if method.class_specific else None
         chosen = {name: asked[name] for name in method.options if name in asked and name != "target"}
-        staged = any("grid" in layer for layer in self._sources[number].facts["layers"])
         key = ("map", number, method.name, aim, tuple(sorted(chosen.items())))
         found = self.cache.get(key)
-        if found is None and method.name == "rollout" and not staged and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
+        if found is None and method.name == "rollout" and self._sources[number].facts["tokens"]["n"] >= COARSE_FROM:
             yield from self._refined(key, number, chosen, stop)
             return
         yield found or self._whole(key, number, method, aim, chosen, stop)
@@ -293,13 +292,10 @@ class Explorer:
         return self._kept(key, lambda: self._plain(number, method, chosen))
 
     def _plain(self, number: int, method: Method, chosen: dict[str, Any]) -> bytes:
-        """A map from the trace alone; a patch of the first grid asks as the token of the layer that covers it."""
-        from vitscope.methods.windows import query_at
-
+        """A map from the trace alone."""
         trace = self._trace(number)
-        asked = chosen.get("query", "pooled")
-        own = {**chosen, "query": query_at(trace, asked, chosen.get("layer", -1))} if "query" in chosen else chosen
-        return self._map_block(number, trace, method.run(trace, **own), query=asked if trace.stages is not None else None)
+        own, asked = _asked_at(trace, chosen)
+        return self._map_block(number, trace, method.run(trace, **own), query=asked)
 
     def _run(self, number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map that may need the model again; what its gradients left is kept for the next method."""
@@ -316,8 +312,9 @@ class Explorer:
         from vitscope.methods.sampled import refine
 
         trace = self._trace(number)
-        for one, state in refine(trace, **chosen, stop=stop):
-            block = self._map_block(number, trace, one, state)
+        own, asked = _asked_at(trace, chosen)
+        for one, state in refine(trace, **own, stop=stop):
+            block = self._map_block(number, trace, one, state, query=asked)
             if state.done:
                 self.cache.put(key, block, len(block))
             yield block
@@ -333,8 +330,6 @@ class Explorer:
         arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(trace, one).tokens}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
-        labels = self._sources[number].facts["labels"]
-        index, against = one.meta.get("target_index"), one.meta.get("target_against")
         meta = {
             "method": one.method,
             "title": METHODS[one.method].title,
@@ -344,8 +339,7 @@ class Explorer:
             "layer": one.layer,
             "head": one.head,
             "query": one.query if query is None else query_text(query),
-            "target": labels[index] if isinstance(index, int) else None,
-            "against": labels[against] if isinstance(against, int) else None,
+            **_explained(one, self._sources[number].facts["labels"]),
             "parameters": plain(one.parameters),
             "hidden": plain(one.hidden_mass()),
             "uniform": mean_token(one),
@@ -401,6 +395,29 @@ class Explorer:
         """Held while a model runs: one pass of each at a time."""
         with self._lock:
             return self._passes.setdefault(model, Lock())
+
+
+def _asked_at(trace: Trace, chosen: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Settings in which a patch of the first grid asks as the token of the layer that covers it, and the query as it was asked for."""
+    from vitscope.methods.windows import query_at
+
+    if "query" not in chosen:
+        return chosen, "pooled" if trace.stages is not None else None
+    asked = chosen["query"]
+    return {**chosen, "query": query_at(trace, asked, chosen.get("layer", -1))}, asked if trace.stages is not None else None
+
+
+def _explained(one: TokenMap, labels: Sequence[str]) -> dict[str, Any]:
+    """What a map is of: its target and what that is set against, as people name them, and where on the photo it is."""
+    from vitscope.views.marks import mark_of
+
+    index, against = one.meta.get("target_index"), one.meta.get("target_against")
+    whole = one.target[0] if one.target else None
+    return {
+        "target": labels[index] if isinstance(index, int) else whole,
+        "against": labels[against] if isinstance(against, int) else None,
+        "mark": mark_of(one),
+    }
 
 
 def _aim(asked: Mapping[str, Any]) -> Any:

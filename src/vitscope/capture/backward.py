@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,15 @@ def grads(of: Tensor, at: list[Tensor], *, given: Tensor | None = None, keep_gra
     """``torch.autograd.grad`` with zeros where the score does not depend on a tensor."""
     found = torch.autograd.grad(of, at, grad_outputs=given, retain_graph=keep_graph, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(at, found, strict=True)]
+
+
+#: Functions whose backward pass on the CPU (torch 2.13) misreads a gradient that comes, for one picture, in channels-last order with an odd
+#: stride for the batch, as it does where a feature map is made tokens: ``bn(x).flatten(2).transpose(1, 2)``.
+MISCOUNTING = frozenset({"batch_norm", "instance_norm"})
+
+
+def with_plain_gradient(name: str, out: Any) -> Any:
+    """What a function of this name gave; where it is one of these, its gradient will reach it in plain order."""
+    if name in MISCOUNTING and isinstance(out, Tensor) and out.requires_grad:
+        out.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+    return out

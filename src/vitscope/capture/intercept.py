@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.overrides import TorchFunctionMode
 
 from vitscope.capture import guards
+from vitscope.capture.backward import with_plain_gradient
 from vitscope.capture.following import Track, Tracks, step
 from vitscope.capture.heard import Heads, Heard
 from vitscope.capture.kernel import Kernel, kernel_of
@@ -104,7 +105,7 @@ class Recorder(TorchFunctionMode):
         if name in PRODUCTS:
             return self._product(name, func, args, kwargs)
         if len(self._tracks) == 0:
-            return func(*args, **kwargs)
+            return with_plain_gradient(name, func(*args, **kwargs))
         return self._other(name, func, args, kwargs)
 
     # fused attention
@@ -247,7 +248,7 @@ class Recorder(TorchFunctionMode):
         at = next((i for i, x in enumerate(args) if self._tracks.get(x) is not None), None)
         track = None if at is None else self._tracks.get(args[at])
         shape = None if at is None else args[at].shape
-        out = func(*args, **kwargs)
+        out = with_plain_gradient(name, func(*args, **kwargs))
         if at is not None and track is not None and isinstance(out, Tensor) and out.is_floating_point() and out.shape is not shape:
             self._tracks.set(out, step(name, func, args, kwargs, (at, track), out))
         return out

@@ -5,6 +5,8 @@ Formula:
     cells of ``c × c`` tokens; from each cell one row is drawn with probability ∝ ``v`` and weighted with the cell's whole mass. Tokens
     that are not patches, and the heaviest 1/32 of all, keep their own rows. Each step is unbiased, so the map is; draws are independent
     for each head where heads are averaged and nothing is discarded, and shared by all heads where they must be fused entry by entry.
+    Of a hierarchical model the cells are those of each block's own grid; blocks over windows are never drawn, for all their rows together
+    cost no more than a drawn part of a whole grid's would.
     Draws are averaged with weights ∝ ``1/c²`` (about the inverse of their variance): ``x̄ = Σ w_k x_k / Σ w_k``, standard error
     ``√(Σ w_k (x_k − x̄)² / ((K − 1) Σ w_k))`` from the second draw on. ``c = 1`` is rollout itself.
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,9 @@ from torch import Tensor
 from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
-from vitscope.methods.fusion import RowsOf, require_global
-from vitscope.methods.result import to_array, token_map
-from vitscope.methods.rollout import first_vector, fused_rows, said_of, steps
+from vitscope.methods.fusion import RowsOf, on_padding, require_map, stage_notes
+from vitscope.methods.result import Said, to_array, token_map
+from vitscope.methods.rollout import first_vector, fused_rows, said_of, steps, through
 from vitscope.methods.starts import Query, start_of
 from vitscope.trace import BLOCK_VALUES, TILE_ROWS, TILE_VALUES, AttentionCall, Trace
 
@@ -105,28 +107,34 @@ def refine(
     """
     if len(trace) != 1 or any(c < 2 for c in plan):
         raise ArgumentError(f"{len(trace)} pictures, cells {list(plan)}", expected="one picture, cells of at least 2", where="refine")
-    require_global(trace, trace.blocks)
+    require_map(trace, trace.blocks)
     begin = start_of(trace, query, start)
     first = first_vector(trace, begin, fuse, residual, discard)
     said = said_of(begin, fuse, residual, discard, start)
-    generator = torch.Generator().manual_seed(seed)
-    whole = sum(call.heads * call.queries for call in trace.blocks)
+    how = _Draw(torch.Generator().manual_seed(seed), fuse, discard, residual)
+    whole = sum(len(call.out) * call.heads * call.queries for call in trace.blocks)
     draws: list[NDArray[np.float64]] = []
     used = 0
-    for number, cells in enumerate(plan, start=1):
-        drawn = _draw(trace, first[0], _Draw(cells_of(trace.layout, cells), generator, fuse, discard), residual, stop)
+    for number, cells in enumerate(plan if any(_over_a_grid(call) for call in trace.blocks) else (), start=1):
+        drawn = _draw(trace, first, cells, how, stop)
         if drawn is None:
             return
         draws.append(drawn[0])
         used += drawn[1]
         values, error, l1 = average(draws, [1.0 / c**2 for c in plan[:number]])
-        yield token_map(trace, values[None].astype(np.float32), said), Refined(error, l1, used / whole, cells, number)
+        yield _map(trace, torch.as_tensor(values[None], dtype=torch.float32), said), Refined(error, l1, used / whole, cells, number)
     rows = [first]
     for row in steps(trace, begin, fuse, residual, discard):
         if stop():
             return
         rows[0] = row
-    yield token_map(trace, to_array(rows[0]), said), Refined(np.zeros(trace.layout.n), 0.0, 1.0, EXACT, len(draws), done=True)
+    yield _map(trace, rows[0], said), Refined(np.zeros(trace.layout.n), 0.0, 1.0, EXACT, len(draws), done=True)
+
+
+def _map(trace: Trace, values: Tensor, said: Said) -> TokenMap:
+    """Values ``[1, n]`` with what a rollout says of itself and of what padding took."""
+    lost = on_padding(trace, 1.0 - values.sum(dim=1), values.new_ones(1))
+    return token_map(trace, to_array(values), replace(said, notes=(*said.notes, *stage_notes(trace)), **lost))
 
 
 def average(
@@ -153,12 +161,12 @@ def cells_of(layout: TokenLayout, size: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """How the rows of one draw are chosen and fused."""
+    """How rows are drawn and fused."""
 
-    cells: NDArray[np.intp]
     generator: torch.Generator
     fuse: str
     discard: float
+    residual: float
 
     @property
     def by_head(self) -> bool:
@@ -166,20 +174,47 @@ class _Draw:
         return self.fuse == "mean" and self.discard == 0.0
 
 
-def _draw(trace: Trace, first: Tensor, how: _Draw, residual: float, stop: Callable[[], bool]) -> tuple[NDArray[np.float64], int] | None:
+def _over_a_grid(call: AttentionCall) -> bool:
+    """Whether all its queries are in one matrix, whose rows may be drawn."""
+    return call.seats is None or call.seats.windows == 1
+
+
+def _draw(trace: Trace, first: Tensor, cells: int, how: _Draw, stop: Callable[[], bool]) -> tuple[NDArray[np.float64], int] | None:
     """One draw of the whole map ``[n]``, and how many rows it took; None once nobody waits."""
     vector, used = first, 0
-    for call in reversed(trace.blocks):
+    for number, call in reversed(list(enumerate(trace.blocks))):
         if stop():
             return None
-        at, weights = choose(vector.double().cpu(), how.cells, call.heads if how.by_head else 1, how.generator)
-        at, weights = at.to(call.out.device), weights.to(call.out.device, call.dtype)
-        used += at.shape[1] * call.heads
-        pushed = (
-            _by_head(call, at, weights) if how.by_head else _shared(call, at[0], weights[0], fused_rows(trace, call, how.fuse, how.discard))
-        )
-        vector = (1.0 - residual) * pushed + residual * vector
-    return np.asarray(vector.double().cpu().numpy()), used
+        vector = trace.onto(number, vector)
+        stays = trace.stays(number, how.residual)
+        if _over_a_grid(call):
+            pushed, rows = _drawn(trace, call, vector, cells_of(trace.layout_of(number), cells), how)
+        else:
+            pushed, rows = through(trace, call, vector, how.fuse, how.discard), len(call.out) * call.heads * call.queries
+        used += rows
+        vector = (1.0 - stays) * pushed + stays * trace.past(number, vector)
+    return np.asarray(trace.on_first(0, vector)[0].double().cpu().numpy()), used
+
+
+def _drawn(trace: Trace, call: AttentionCall, vector: Tensor, cells: NDArray[np.intp], how: _Draw) -> tuple[Tensor, int]:
+    """``vector · F`` of one call from drawn rows, ``[1, n]``, and how many they are."""
+    at, weights = choose(vector[0].double().cpu(), cells, call.heads if how.by_head else 1, how.generator)
+    if call.seats is not None:
+        at = _slots(call.seats.queries[0], len(vector[0]))[at]
+    at, weights = at.to(call.out.device), weights.to(call.out.device, call.dtype)
+    if how.by_head:
+        pushed = _by_head(call, at, weights)
+    else:
+        pushed = _shared(call, at[0], weights[0], fused_rows(trace, call, how.fuse, how.discard))
+    return call.leave(pushed[None]).to(vector.device), at.shape[1] * call.heads
+
+
+def _slots(tokens: Tensor, n: int) -> Tensor:
+    """The slot at which each of ``n`` tokens asks, from the token at each slot (−1: padding)."""
+    slots = torch.zeros(n, dtype=torch.long)
+    inside = (tokens >= 0).nonzero().flatten()
+    slots[tokens[inside]] = inside
+    return slots
 
 
 def choose(vector: Tensor, cells: NDArray[np.intp], heads: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -18,6 +18,9 @@ from vitscope.core.layout import Kind
 from vitscope.errors import MissingExtra, ModelError, VitscopeError
 from vitscope.models.preparing import Preparation
 from vitscope.scoring import Made
+
+if TYPE_CHECKING:
+    from vitscope.models.words import TextTower
 
 Call = Callable[[nn.Module, Tensor], Any]
 
@@ -66,6 +69,7 @@ class Loaded:
         patch: ``(ph, pw)`` as the configuration has it; None where it says nothing.
         reads: what a headless model's head would read: "cls" or "patch mean"; "" where it is measured.
         flexible: takes inputs of any size (position embeddings are interpolated), so that it can be studied on a small one.
+        texts: how it reads texts, where it has a text tower.
         libraries: names of the libraries whose versions belong into the provenance.
     """
 
@@ -84,6 +88,7 @@ class Loaded:
     flexible: bool = False
     libraries: tuple[str, ...] = ()
     rest: Callable[[Any], Made] = field(default=lambda _: Made())
+    texts: TextTower | None = None
 
 
 def library(name: str, extra: str, purpose: str) -> ModuleType:

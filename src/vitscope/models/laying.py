@@ -89,7 +89,8 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         found = probe(module, forward, noise)
         if found:
             raise guards.none_heard(module)
-        return _on_pixels(described, noise, calls, f"this model has no attention ({found.convolutions} convolutions in one pass)")
+        whose = "its picture tower" if described.texts else "this model"
+        return _on_pixels(described, noise, calls, f"{whose} has no attention ({found.convolutions} convolutions in one pass)")
     if _one_grid(calls, len(noise)):
         try:
             return _plain(described, noise, calls)
