@@ -22,8 +22,6 @@ def two_towers(model: Any) -> bool:
     both = all(callable(getattr(model, name, None)) for name in ("get_image_features", "get_text_features"))
     kind = str(getattr(getattr(model, "config_class", None), "model_type", ""))
     return both and not kind.startswith(("flava", "blip-2"))  # theirs are of every token
-        ("flava", "blip-2")
-    )  # theirs are of every token
 
 
 def named_tokenizer(name: str, where: dict[str, Any]) -> Any:
