@@ -114,7 +114,7 @@ def _staged(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], 
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
         if unlike is not None:
             raise unlike from error
-        if isinstance(plain, CaptureError):
+        if isinstance(plain, CaptureError) and not isinstance(error, VitscopeError):
             return _on_pixels(described, noise, calls, _line(plain))
         crossing = next((call.path for call in calls if kind_of(call, len(noise), seen) == "cross"), "")
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {_reason(error, crossing)}")
