@@ -85,7 +85,8 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
             raise guards.none_heard(module)
         return _on_pixels(described, noise, calls, f"this model has no attention ({contains.convolutions} convolutions in one pass)")
     plain: VitscopeError | None = None
-    if _one_grid(calls, len(noise)):
+    channels = any(kind_of(call, len(noise), seen) == "channel" for call in calls)
+    if not channels and _one_grid(calls, len(noise)):
         found = _plain(described, noise, calls)
         if isinstance(found, Laid):
             return found
