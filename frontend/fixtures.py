@@ -15,9 +15,11 @@ import numpy as np
 from vitscope.core.drawing import draw_on_photo
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
+from vitscope.core.readings import Detected, Mark, outline_of
 from vitscope.views.coding import decode, encode
 from vitscope.views.colour import LEVELS, TABLES, Limits, levels, limits_of, table
 from vitscope.views.frame import Frame
+from vitscope.views.marks import box_facts, chosen_in, drawn, kept, mark_facts
 from vitscope.views.normalise import NORMS, normalise
 from vitscope.views.paint import paint_on_photo
 from vitscope.views.plain import percent, short
@@ -77,7 +79,7 @@ def drawings() -> list[dict[str, Any]]:
         holed[1, 1] = np.nan
         for values, kind in ((grid, "finite"), (holed, "with a hole")):
             for smooth in (True, False):
-                drawn = draw_on_photo(values, frame.layout, frame.placement, smooth=smooth)
+                pixels = draw_on_photo(values, frame.layout, frame.placement, smooth=smooth)
                 index = paint_on_photo(values, frame, Limits(0.0, 0.9), smooth=smooth)
                 out.append(
                     {
@@ -85,7 +87,7 @@ def drawings() -> list[dict[str, Any]]:
                         "frame": frame.as_facts(),
                         "smooth": smooth,
                         "grid": b64(values),
-                        "drawn": b64(drawn.astype(np.float32)),
+                        "drawn": b64(pixels.astype(np.float32)),
                         "index": b64(index),
                         "padded": np.argwhere(frame.padded()).tolist(),
                     }
@@ -133,11 +135,34 @@ def words() -> dict[str, Any]:
     }
 
 
+def marks() -> list[dict[str, Any]]:
+    """Boxes, a pixel, a region and a mask's border on a photo of 60 × 90 pixels."""
+    found = [(4, 0.93, (-6.0, 3.0, 40.0, 70.0)), (2, 0.61, (50.0, 10.0, 80.5, 44.0)), (7, 0.2, (10.0, 5.0, 30.0, 25.0))]
+    boxes = box_facts([Detected(number, "cat", share, box) for number, share, box in found])
+    mask = np.zeros((60, 90), dtype=bool)
+    mask[10:20, 5:30] = mask[15:40, 20:50] = True
+    about = [
+        None,
+        mark_facts(Mark("box", (0, 0, 1, 1), 7)),
+        mark_facts(Mark("pixel", (30, 12, 31, 13))),
+        mark_facts(Mark("region", (5, 10, 50, 40))),
+        mark_facts(Mark("region", (5, 10, 50, 40), outline=outline_of(mask))),
+    ]
+    out = []
+    for mark, at_least in ((mark, at_least) for mark in about for at_least in (0.0, 0.5, 0.99)):
+        shown = drawn((60, 90), kept(boxes, chosen_in([mark]), at_least), [mark])
+        lines = [[list(line) for line in one.lines] for one in shown]
+        facts = [[one.words.replace("\u00a0", " "), *one.at, one.chosen] for one in shown]
+        out.append({"boxes": boxes, "mark": mark, "from": at_least, "lines": lines, "facts": facts})
+    return out
+
+
 def states() -> list[dict[str, Any]]:
     """States as JSON and as they stand in an address."""
     some = [
         State(),
         State(query="3,4", fixed=True, layer=5, head="2", links={"by": "top", "k": 50}, compare={"target": "köpek"}),
+        State(query="box 3", target="pixel:12,30", boxes=None),
         State(method="rollout", norm="rank", range="map", overlay=0.25, smooth=False, links={"by": "above", "above": 0.05}),
     ]
     return [{"json": state.as_dict(), "address": state.as_address()} for state in some]
@@ -166,6 +191,7 @@ def main() -> None:
         "norms": norms(),
         "words": words(),
         "states": states(),
+        "marks": marks(),
         "block": blocks(),
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 /* Values that `fixtures.py` took from the Python functions. */
 import { readFileSync } from "node:fs";
-import type { Frame } from "../src/core/catalogue";
+import type { BoxFact, Frame, Mark, XY } from "../src/core/catalogue";
 import { fromBase64 } from "../src/core/coding";
 
 interface Golden {
@@ -15,6 +15,7 @@ interface Golden {
   norms: { norm: "raw" | "softmax" | "minmax" | "rank"; values: string; out: string }[];
   words: { short: [number, string, string][]; percent: [number, string][] };
   states: { json: Record<string, unknown>; address: string }[];
+  marks: { boxes: BoxFact[]; mark: Mark | null; from: number; lines: XY[][]; facts: [string, number, number, boolean][] }[];
   block: { packed: string; shapes: Record<string, number[]> };
 }
 

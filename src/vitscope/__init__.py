@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from vitscope.core.maps import TokenMap
     from vitscope.core.placement import Placement
     from vitscope.core.provenance import Provenance
-    from vitscope.core.readings import Axis, Box, Feature, Pixel, Region, SimilarTo
+    from vitscope.core.readings import Axis, Box, Feature, Pixel, Region, SimilarTo, Text
     from vitscope.core.sample import Sample
     from vitscope.core.targets import Target
     from vitscope.errors import VitscopeError
@@ -90,7 +90,7 @@ _HOMES = {
     ),
     "Placement": "vitscope.core.placement",
     "Provenance": "vitscope.core.provenance",
-    **dict.fromkeys(("Axis", "Box", "Feature", "Pixel", "Region", "SimilarTo"), "vitscope.core.readings"),
+    **dict.fromkeys(("Axis", "Box", "Feature", "Pixel", "Region", "SimilarTo", "Text"), "vitscope.core.readings"),
     "Sample": "vitscope.core.sample",
     "Target": "vitscope.core.targets",
     "TokenLayout": "vitscope.core.layout",
@@ -110,6 +110,7 @@ __all__ = [
     "Sample",
     "SimilarTo",
     "Target",
+    "Text",
     "TokenLayout",
     "TokenMap",
     "Trace",

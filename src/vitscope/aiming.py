@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,13 +20,16 @@ from vitscope.core.readings import (
     Directions,
     Feature,
     Features,
+    Mark,
     Noun,
     Pixel,
     Places,
     Reading,
     Region,
     SimilarTo,
+    Text,
     Values,
+    outline_of,
     pixel_weights,
     region_weights,
 )
@@ -34,6 +37,9 @@ from vitscope.core.spoken import noun_of
 from vitscope.core.targets import Target, find_label, resolve
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.scoring import Made, columns
+
+#: From texts to how a two-tower model scores a picture for each.
+ReadTexts = Callable[[Sequence[str]], Directions]
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Scene:
     Attributes:
         labels: names of the classes it scores.
         model: what to call it in an error.
+        words: how it scores texts.
     """
 
     made: Made
@@ -50,6 +57,7 @@ class Scene:
     layout: TokenLayout
     placements: tuple[Placement, ...]
     model: str = "the model"
+    words: ReadTexts | None = None
 
 
 def aim(target: object, scene: Scene) -> Target:
@@ -87,7 +95,7 @@ def _noun(wanted: object, scene: Scene) -> Noun | None:
     """What is wanted, where it is no class score of the whole picture."""
     if isinstance(wanted, Noun):
         return wanted
-    named = noun_of(wanted) if isinstance(wanted, str) and scene.made.scores is None else None
+    named = noun_of(wanted) if isinstance(wanted, str) and wanted not in scene.labels else None
     if named is not None or scene.made.places is None or scene.made.scores is not None or isinstance(wanted, Target):
         return named
     label = wanted if isinstance(wanted, (str, int)) else None  # a label alone: its likeliest box, or the whole photo
@@ -97,6 +105,8 @@ def _noun(wanted: object, scene: Scene) -> Noun | None:
 
 
 def _instead(made: Made) -> str:
+    if made.scores is not None:
+        return "a label, or a class by its number"
     if made.boxes is not None:
         return "a box: box:NUMBER, box:LABEL or box:X,Y"
     if made.places is not None:
@@ -117,12 +127,13 @@ def _one(noun: Noun, against: object, scene: Scene, picture: int) -> Target:
     if isinstance(noun, (Pixel, Region, Box)):
         return _at_place(noun, against, scene, picture)
     if scene.made.features is None and not (isinstance(noun, Axis) and noun.block is not None):
-        wants = "a label" if scene.made.scores is not None else _instead(scene.made)
-        raise MethodError("this model gives no one vector of features", expected=wants, where=scene.model)
+        raise MethodError("this model gives no one vector of features", expected=_instead(scene.made), where=scene.model)
     if isinstance(noun, Feature):
         return _feature(noun, against, scene)
     if isinstance(noun, SimilarTo):
         return _likeness(noun, against)
+    if isinstance(noun, Text):
+        return _text(noun, against, scene)
     if against is not None:
         raise ArgumentError("an axis against something", expected="an axis alone", where="target")
     return Target((0,), (), (noun.name,), (_axis(noun, scene),))
@@ -150,6 +161,21 @@ def _likeness(noun: SimilarTo, against: object) -> Target:
         raise ArgumentError(f"a likeness against {against!r}", expected="another likeness", where="target")
     rows = Values.of(np.stack([noun.vector, against.vector]))
     return Target((0,), (1,), (f"{name} rather than to {against.name}",), (Directions(rows, cosine=True),))
+
+
+def _text(noun: Text, against: object, scene: Scene) -> Target:
+    """The model's own score of a text, or of one text rather than another."""
+    other = (noun_of(against) or Text(against)) if isinstance(against, str) else against
+    if against is not None and not isinstance(other, Text):
+        raise ArgumentError(f"a text against {against!r}", expected="another text", where="target")
+    if scene.words is None:
+        raise MethodError("this model has no text tower", expected=_instead(scene.made), where=scene.model)
+    if not isinstance(other, Text):
+        return Target((0,), (), (f"“{noun.text}”",), (scene.words((noun.text,)),))
+    if other == noun:
+        raise ArgumentError(f"{noun.text!r} against itself", expected="two different texts", where="target")
+    name = f"“{noun.text}” rather than “{other.text}”"
+    return Target((0,), (1,), (name,), (scene.words((noun.text, other.text)),))
 
 
 def _axis(noun: Axis, scene: Scene) -> Directions:
@@ -203,15 +229,24 @@ def _place(noun: Pixel | Region | Box, scene: Scene, picture: int) -> tuple[Read
         if made.boxes is None or made.places is None:
             raise MethodError("this model gives no boxes", expected=_instead(made), where=scene.model)
         which = _which(noun.which, scene, picture)
-        return Places(Values.of(np.eye(made.places.shape[2])[which])), f"box {which}"
+        corners = photo_boxes(made, placement, picture)[which].tolist()
+        return Places(Values.of(np.eye(made.places.shape[2])[which]), Mark("box", (*corners,), which)), f"box {which}"
     if made.grid is None:
         raise MethodError("this model scores no pixels", expected=_instead(made), where=scene.model)
     if isinstance(noun, Pixel):
-        return Places(Values.of(pixel_weights(placement, made.grid, noun.y, noun.x))), f"pixel ({noun.y}, {noun.x})"
+        mark = Mark("pixel", (noun.x, noun.y, noun.x + 1, noun.y + 1))
+        return Places(Values.of(pixel_weights(placement, made.grid, noun.y, noun.x)), mark), f"pixel ({noun.y}, {noun.x})"
     mask, name = _mask(noun, placement)
     weights, share = region_weights(placement, made.grid, mask)
     lost = "" if share > 1 - 1e-9 else f", of which {share:.0%} reached the model"
-    return Places(Values.of(weights)), name + lost
+    return Places(Values.of(weights), _region_mark(noun, mask)), name + lost
+
+
+def _region_mark(noun: Region, mask: NDArray[np.bool_]) -> Mark:
+    """A region's border; of a mask every turn of it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    bounds = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    return Mark("region", bounds, outline=outline_of(mask) if noun.mask is not None else ())
 
 
 def _mask(noun: Region, placement: Placement) -> tuple[NDArray[np.bool_], str]:

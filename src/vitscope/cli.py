@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,11 @@ Out = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="For everything random.", min=0)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option("--device-map", help="hf: models over several devices: auto, balanced, sequential or one device.", metavar="auto|…"),
+]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="hf: models in fewer bits: 8bit or 4bit.", metavar="8bit|4bit")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all).", min=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary: only errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
@@ -56,17 +62,23 @@ def explain(
     layer: Annotated[int | None, typer.Option("--layer", help="Block number; -1 is the last.")] = None,
     head: Annotated[str | None, typer.Option("--head", help="A head number, mean (default), max or min.")] = None,
     query: Annotated[
-        str | None, typer.Option("--query", help="pooled (what the head reads; default), cls, or a patch as ROW,COLUMN.")
+        str | None,
+        typer.Option(
+            "--query", help="pooled (what the head reads; default), cls, a patch as ROW,COLUMN; of a detector box:NUMBER, box:LABEL."
+        ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
-            help="Label or number to explain (default: the top prediction); or feature:12, similar-to:PHOTO, axis:0@FILE.vectors, "
-            "pixel:ROW,COLUMN, region:X0,Y0,X1,Y1, box:LABEL.",
+            help="Label or number to explain (default: the top prediction); of a model of pictures and texts text:WORDS; without a head "
+            "feature:12, similar-to:PHOTO, axis:0@FILE.vectors; of segmentation pixel:ROW,COLUMN[:LABEL], region:X0,Y0,X1,Y1[:LABEL], "
+            "region:MASK.png[:LABEL], region:all[:LABEL]; of a detector box:NUMBER[:LABEL], box:LABEL, box:X,Y.",
         ),
     ] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Label or number to set it against.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="What to set it against: another label, text:WORDS, feature:NUMBER, similar-to:PHOTO.")
+    ] = None,
     fuse: Annotated[str | None, typer.Option("--fuse", help="Rollout: heads fused by mean (default), max or min.")] = None,
     residual: Annotated[
         float | None, typer.Option("--residual", help="Rollout: share of the residual stream, 0 to 1 (default 0.5).")
@@ -75,7 +87,8 @@ def explain(
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
     memory: Annotated[
-        str | None, typer.Option("--memory", help="Refuse a pass that would keep more than this: 500MB, 2GB.", metavar="AMOUNT")
+        str | None,
+        typer.Option("--memory", help="Refuse a pass that would have more in use than this (weights not counted): 2GB.", metavar="AMOUNT"),
     ] = None,
     offload: Annotated[
         str, typer.Option("--offload", help="Where activations wait for the backward pass: cpu or disk.", metavar="cpu|disk")
@@ -96,6 +109,8 @@ def explain(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -106,6 +121,7 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
         from vitscope.api.misread_job import MisreadJob
@@ -153,6 +169,8 @@ def inspect(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -161,6 +179,7 @@ def inspect(
     from vitscope.api.job import inspect as run_inspect
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     run_inspect(ref, given, as_json=as_json, prove=prove, out=out, threads=threads, quiet=quiet)
 
 
@@ -200,6 +219,8 @@ def serve(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -208,6 +229,7 @@ def serve(
     from vitscope.api.serve import Serving, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     settings = {
         "host": host,
         "port": port,
@@ -288,6 +310,8 @@ def embed(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -296,6 +320,7 @@ def embed(
     from vitscope.api.embed import Job, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     if into is not None:
         from vitscope.api.placing import Placing
         from vitscope.api.placing import run as run_placing
@@ -365,6 +390,16 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
+def _placed(device: str, device_map: str | None, quantize: str | None) -> dict[str, str | None]:
+    """Where a model's parts go, instead of one device."""
+    asked = {"device_map": device_map, "quantize": quantize}
+    if device_map is None and quantize is None:
+        return {}
+    if device != "cpu":
+        raise ArgumentError("--device beside --device-map or --quantize", expected="one of them")
+    return {"device": None, **{name: value for name, value in asked.items() if value is not None}}
+
+
 def _size(text: str | None) -> tuple[int, int] | None:
     """Read "448" or "448x672" as (height, width)."""
     if text is None:
@@ -389,7 +424,7 @@ def main(arguments: list[str] | None = None) -> None:
     except VitscopeError as error:
         if debug:
             raise
-        _fail(str(error), error.exit_code)
+        _fail(_as_typed(error, words), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; nothing half-written was left", 130)
     except MemoryError:
@@ -408,6 +443,17 @@ def _run(words: list[str]) -> None:
     command = typer.main.get_command(app)
     with command.make_context("vitscope", list(words)) as context:
         command.invoke(context)
+
+
+def _as_typed(error: VitscopeError, words: list[str]) -> str:
+    """The error's line, its place called as the option that was typed, where it is one."""
+    typed = {word.partition("=")[0]: word.partition("=")[2] or following for word, following in pairwise([*words, ""])}
+    against = typed.get("--against")
+    where = "against" if error.where == "target" and against and repr(against) in error.got else error.where
+    option = f"--{where.replace('_', '-')}"
+    if option not in typed:
+        return str(error)
+    return str(error).replace(f"{error.where}: {where} ", f"{option} ", 1).replace(f"{error.where}: ", f"{option}: ", 1)
 
 
 def _fail(message: str, code: int) -> None:

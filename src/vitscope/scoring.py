@@ -96,27 +96,33 @@ def _read(made: Made, reading: Reading, i: int) -> Tensor:
         return _there(made.features, "one vector of features")[i]
     if isinstance(reading, Places):
         places = _there(made.places, "scores at places")
-        return _wide(places[i]) @ _like(reading.weights.array, _wide(places))
-    return _along(_vector(made, reading, i), reading)
+        return wide(places[i]) @ _like(reading.weights.array, wide(places))
+    return along(_vector(made, reading, i), reading)
 
 
-def _along(z: Tensor, reading: Directions) -> Tensor:
+def along(z: Tensor, reading: Directions) -> Tensor:
+    """What a vector ``[w]`` scores along each direction, ``[k]``.
+
+    Raises:
+        ArgumentError: directions of another width.
+    """
     rows = _like(reading.rows.array, z)
     if rows.shape[1] != len(z):
         raise ArgumentError(f"a vector of {rows.shape[1]} numbers", expected=f"{len(z)}, as this model makes them", where="target")
     if reading.cosine:
         found: Tensor = (rows @ z) / (rows.norm(dim=1) * z.norm()).clamp_min(torch.finfo(z.dtype).tiny)
-        return found
-    return rows @ (z if reading.origin is None else z - _like(reading.origin.array, z))
+    else:
+        found = rows @ (z if reading.origin is None else z - _like(reading.origin.array, z))
+    return found if (reading.scale, reading.bias) == (1.0, 0.0) else found * reading.scale + reading.bias
 
 
 def _vector(made: Made, reading: Directions, i: int) -> Tensor:
     """What the model makes, or what is read of one block's tokens: of those that are left, where some were dropped."""
     if reading.block is None or reading.tokens is None:
-        return _wide(_there(made.features, "one vector of features")[i])
+        return wide(_there(made.features, "one vector of features")[i])
     if reading.block >= len(made.hidden):
         raise CaptureError(f"{len(made.hidden)} blocks' tokens were kept", expected=f"block {reading.block}", where="target")
-    z = _wide(made.hidden[reading.block][i])
+    z = wide(made.hidden[reading.block][i])
     weights = _like(reading.tokens.array, z)
     if made.keep is not None:
         kept = made.keep[i].to(z.device)
@@ -131,7 +137,7 @@ def _there(found: Tensor | None, what: str) -> Tensor:
     return found
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """Half precision is widened before it is added up."""
     return x if x.dtype == torch.float64 else x.float()
 

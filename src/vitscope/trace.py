@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from vitscope.aiming import Scene, aim, top_places
+from vitscope.aiming import ReadTexts, Scene, aim, top_places
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
@@ -344,6 +344,7 @@ class Trace:
         made: what it made beside class scores: features, scores at pixels or boxes, the boxes.
         on_cells: whether the first attention's tokens are the layout's cells in raster order (a detector's encoder on a feature map).
         through_last: whether all that those scores read passes the last block.
+        words: how a two-tower model scores its pictures for texts.
         mean, std: the normalisation the pixels went through last, per channel: ``(x − mean) / std`` of values 0..1.
     """
 
@@ -370,6 +371,7 @@ class Trace:
     made: Made = BARE
     on_cells: bool = False
     through_last: bool = True
+    words: ReadTexts | None = field(default=None, repr=False, compare=False)
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     _cache: dict[object, Trace] = field(default_factory=dict, repr=False, compare=False)
@@ -455,7 +457,7 @@ class Trace:
     @property
     def scene(self) -> Scene:
         """What a target is resolved against."""
-        return Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model)
+        return Scene(self.whole, self.labels, self.layout, self.placements, self.provenance.model, self.words)
 
     @cached_property
     def whole(self) -> Made:

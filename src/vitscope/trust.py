@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vitscope.core.layout import TokenLayout
 from vitscope.core.maps import TokenMap
+from vitscope.core.readings import Directions
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.methods.dropping import full_scores, scores_without
@@ -78,7 +79,9 @@ class Trust:
         ]
 
 
-def check(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, redraws: int = 2, batch: int = 16) -> TokenMap:
+def check(
+    trace: Trace, one: TokenMap, *, target: object = None, seed: int = 0, draws: int = 10, redraws: int = 2, batch: int = 16
+) -> TokenMap:
     """The map with its trust figures in ``meta["trust"]`` (a dict; for a batch a tuple of them), and a note where it is uninformative.
 
     Formula:
@@ -87,6 +90,7 @@ def check(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, redraw
     Args:
         trace: the pass the map was made from, the whole batch.
         one: the map, of the same batch.
+        target: the score its patches are put to the test on, where the map itself is for none; the top prediction where not given.
         seed: of the re-drawn weights and the random patches.
         draws: random sets of patches.
         redraws: models with re-drawn weights.
@@ -103,17 +107,19 @@ def check(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, redraw
         raise ArgumentError(
             f"a map of {len(one)} pictures", expected=f"{len(trace)}, as the trace", where="check", todo="check before picking one"
         )
-    figures = [asdict(figure) for figure in trust_of(trace, one, seed=seed, draws=draws, redraws=redraws, batch=batch)]
+    figures = [asdict(figure) for figure in trust_of(trace, one, target=target, seed=seed, draws=draws, redraws=redraws, batch=batch)]
     doubts = tuple((str(f["sentence"]),) if f["uninformative"] else () for f in figures)
     notes = one.picture_notes or ((),) * len(one)
     joined = tuple((*known, *new) for known, new in zip(notes, doubts, strict=True))
     return replace(one, meta=one.meta | {"trust": per_picture(figures)}, picture_notes=joined)
 
 
-def trust_of(trace: Trace, one: TokenMap, *, seed: int = 0, draws: int = 10, redraws: int = 2, batch: int = 16) -> list[Trust]:
+def trust_of(
+    trace: Trace, one: TokenMap, *, target: object = None, seed: int = 0, draws: int = 10, redraws: int = 2, batch: int = 16
+) -> list[Trust]:
     """The figures of every picture; see :func:`check`."""
     method = find_method(one.method)
-    aim = _aim(trace, one)
+    aim = _aim(trace, one, target)
     patches = [np.asarray(values)[one.layout.patches] for values in one.values]
     swap_to = _other_class(trace, aim) if method.class_specific and aim else None
     swapped = _likeness(trace, one, patches, swap_to) if swap_to else [None] * len(one)
@@ -142,17 +148,20 @@ def _with_drops(trust: Trust, drops: Drops) -> Trust:
     )
 
 
-def _aim(trace: Trace, one: TokenMap) -> Target | None:
-    """What the map explains; the top prediction where it explains nothing in particular; None without class scores."""
+def _aim(trace: Trace, one: TokenMap, target: object) -> Target | None:
+    """What the map explains; where that is nothing in particular what was asked for, or the top prediction; None where neither is there."""
     if one.aim is not None:
         return one.aim
-    return trace.resolve(None) if trace.answers else None
+    return trace.resolve(target) if trace.answers or target is not None else None
 
 
 def _other_class(trace: Trace, aim: Target) -> Target | None:
     """The likeliest class (feature) that the target is not, at the same place; a pair is turned round; None where there is no other."""
     if aim.against:
-        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in zip(aim.index, aim.against, strict=True))
+        pairs = zip(aim.index, aim.against, strict=True)
+        names = tuple(f"{_named(trace, aim, b)} rather than {_named(trace, aim, a)}" for a, b in pairs)
+        if any(isinstance(reading, Directions) for reading in aim.at):
+            names = tuple(f"{name}, the other way round" for name in aim.names)
         return Target(aim.against, aim.index, names, aim.at)
     scores = columns(trace.with_needs(Needs(), aim).whole, aim).clone()
     scores = scores[:, : trace.whole.columns or None]
@@ -232,7 +241,7 @@ def _sentence(drops: Drops | None, swapped: float | None, other: str, redrawn: f
 
 def _first_part(drops: Drops | None) -> str:
     if drops is None:
-        return "This model has no class score, so what it marks cannot be put to the test"
+        return "This model has no class score, so what it marks cannot be put to the test without a target of its own"
     hottest, random, spread = map(_points, (drops.hottest, drops.random, drops.spread))
     numbers = f"Hiding its hottest patches costs {hottest} score points, random ones {random} ± {spread}"
     if not drops.beats_random:

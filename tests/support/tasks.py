@@ -95,3 +95,15 @@ def build(name):
     """One of them, seeded, in float64."""
     torch.manual_seed(0)
     return redraw({**PIXELS, **BOXES}[name](), spread=1.0).double()
+
+
+def eager_rows(name, pixels):
+    """A detector's own attention, written out: of the boxes, layer by layer ``[b, h, boxes, n]``, and of the patches ``[b, h, n, n]``."""
+    module = build(name)
+    for part in [module, *(part for _, part in module.named_modules() if hasattr(part, "config"))]:
+        part.config._attn_implementation = "eager"
+    with torch.no_grad():
+        out = module(pixels, output_attentions=True)
+    if name == "yolos":
+        return [a[:, :, -6:] for a in out.attentions], list(out.attentions)
+    return list(out.cross_attentions), list(out.encoder_attentions)

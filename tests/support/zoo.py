@@ -65,13 +65,17 @@ def _built(case: Case) -> Built:
     return case.make()
 
 
+#: Parts of the names of parameters that multiply.
+GAINS = ("norm", "bn", "gamma", "lambda", "ls1", "ls2", "layer_scale", "ln_")
+
+
 def redraw(module: nn.Module, seed: int = 0, spread: float = 1.2) -> nn.Module:
     """Every floating parameter drawn anew: matrices with ``spread``/√fan-in, gains about one, biases about zero."""
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in module.named_parameters():
             noise = torch.randn(p.shape, generator=rng)
-            gain = p.dim() <= 1 and any(part in name.lower() for part in ("norm", "gamma", "lambda", "ls1", "ls2", "layer_scale", "ln_"))
+            gain = p.dim() <= 1 and any(part in name.lower() for part in GAINS)
             if p.dim() > 1:
                 p.copy_(noise * spread / max(1, p[0].numel()) ** 0.5)
             else:

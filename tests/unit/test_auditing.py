@@ -347,3 +347,25 @@ def test_every_ending_is_written(model, tmp_path):
     assert np.load(tmp_path / "arrays.npz")["patches"].shape == (4, 4, 3, 16, 16)
     with pytest.raises(ArgumentError, match=r"\.html, \.png or \.json"):
         vs.write_sheet(audit, tmp_path / "a.pdf")
+
+
+class OneSize(nn.Module):
+    """Takes pictures of 32 px and no others, and says nothing of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut, self.head = nn.Conv2d(3, 4, 8, stride=8), nn.Linear(4 * 16, 3)
+
+    def forward(self, x):
+        return self.head(self.cut(x).flatten(1))
+
+
+def test_a_model_that_states_no_size_is_asked_at_the_size_it_is_fed():
+    def mine(image):
+        return torch.from_numpy(np.array(image.resize((32, 32)), dtype=np.float32)).permute(2, 0, 1) / 255
+
+    torch.manual_seed(0)
+    found = vs.audit(vs.load(OneSize().eval(), preprocess=mine, mean=0.0, std=1.0), picture())
+    assert found.seen_share == pytest.approx(1.0)
+    with pytest.raises(ModelError, match="not known"):
+        vs.audit(vs.load(OneSize().eval()), picture())

@@ -196,7 +196,10 @@ def test_awkward_photos_taken_and_said_so(vs, tmp_path, make):
         (["--method", "relevance", "--layer", "55"], ["relevance takes no layer", "grad-cam"]),
         (["--method", "attention", "--fuse", "nonsense"], ["attention takes no fuse", "rollout"]),
         (["--input-size", "large"], ["large"]),
-        (["--labels", "{folder}/none.txt"], ["none.txt"]),
+        (["--labels", "{folder}/none.txt"], ["none.txt", "no such file"]),
+        (["--target", "region:none.png:cat"], ["no such file 'none.png'", "a mask of the photo's size"]),
+        (["--target", "axis:0@points.parquet"], ["axis:0@points.vectors"]),
+        (["--target", "axis:0@nothing.vectors"], ["nothing.vectors", "no store of vectors (No such file or directory)"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -208,9 +211,49 @@ def test_arguments_refused_in_one_line(vs, photo, tmp_path, words, fragments):
     assert not (tmp_path / "out.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--offload", "tape"], "--offload 'tape'; expected cpu or disk"),
+        (["--memory", "lots"], "--memory 'lots'; expected a number of bytes"),
+        (["--memory=lots"], "--memory 'lots'"),
+        (["--method", "magic"], "--method: unknown method 'magic'"),
+        (["--method", "rollout", "--fuse", "sum"], "--fuse 'sum'"),
+        (["--layer", "99"], "--layer 99; expected 0 to 5"),
+        (["--dtype", "float3"], "--dtype 'float3'"),
+        (["--target", "dog", "--against", "hot dog"], "--against: unknown label 'hot dog'"),
+        (["--target", "hot dog", "--against", "dog"], "--target: unknown label 'hot dog'"),
+    ],
+    ids=" ".join,
+)
+def test_an_error_names_the_option_that_was_typed(vs, photo, words, line):
+    code, _, err = vs("explain", photo, *words)
+    assert code == 2
+    assert err.startswith(f"vitscope: {line}"), err
+
+
 def test_a_folder_that_may_not_be_written_to(vs, photo):
     refused(vs("explain", photo, "--out", "/proc/out.html"), 2, "not writable")  # nobody may, root included
     refused(vs("explain", photo, "--out", photo / "out.html"), 2, "--out")  # a file in a folder's place
+
+
+def test_a_missing_table_of_labels(vs, photo, tmp_path):
+    refused(vs("embed", photo.parent, "--labels-file", tmp_path / "none.csv"), 2, "none.csv", "no such file", "a table of labels")
+
+
+def test_help_names_every_form_of_a_target_and_a_query(vs):
+    said = " ".join(vs("explain", "--help")[1].split())
+    for form in ("text:WORDS", "feature:12", "region:MASK.png[:LABEL]", "box:NUMBER[:LABEL]", "box:X,Y", "detector box:NUMBER, box:LABEL"):
+        assert form in said, form
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("feature:0", "no one vector of features"), ("pixel:3,4", "scores no pixels"), ("box:cat", "no boxes")]
+)
+def test_a_classifier_is_told_what_it_can_explain(vs, photo, tmp_path, target, said):
+    for method in ("relevance", "rollout"):
+        words = ("explain", photo, "--method", method, "--target", target, "--out", tmp_path / "o.npz")
+        refused(vs(*words), 1, said, "expected a label, or a class by its number")
 
 
 def test_a_missing_folder(vs, photo, tmp_path):
@@ -324,11 +367,13 @@ def test_inspect_is_a_card_with_a_tree_a_grid_and_what_a_photo_costs(vs):
     code, text, err = vs("inspect", "builtin:photos", "--prove")
     assert code == 0, err
     lines = text.splitlines()
+    assert lines[0] == "builtin:photos"
     assert sum(line.strip().replace(" ", "") == "▫" * 8 for line in lines) == 8
-    assert any(line.startswith("Attention calls (") and "B kept for each photo" in line for line in lines)
-    assert any("calls)" in line and "heads" in line for line in lines)
+    assert "  vit.layers.0…5.attention  sdpa, 3 heads, 65 × 65  (6 calls)" in lines
+    assert "  attention        1.2 MB" in lines[lines.index("Memory for each photo") :]
     rules = lines[lines.index("Rules every model keeps") + 1 :]
-    assert [line.split()[:2] for line in rules] == [[name, "holds"] for name in ("answer", "batch", "left", "weights")]
+    named = [line.split()[:2] for line in rules if line[2:3].strip()]
+    assert named == [[name, "holds"] for name in ("answer", "batch", "left", "weights")]
 
 
 def test_inspect_prove_fails_where_photos_of_a_batch_see_each_other(vs, monkeypatch):

@@ -9,6 +9,7 @@ import transformers
 from torch import nn
 from torch.nn import functional as F
 
+from support.zoo import redraw
 from vitscope.core.layout import Kind
 from vitscope.errors import MethodError, ProofError
 from vitscope.methods import attention
@@ -273,7 +274,7 @@ def test_timm_layouts(name):
     more, prefix, reads = TIMM[name]
     torch.manual_seed(0)
     made = {"img_size": 64, **more} if "naflex" not in name else {}
-    module = timm.create_model(name, depth=2, embed_dim=24, num_heads=2, num_classes=3, **made).eval()
+    module = redraw(timm.create_model(name, depth=2, embed_dim=24, num_heads=2, num_classes=3, **made))
     model = load(module)
     size = (made["img_size"], made["img_size"]) if made else (64, 96)
     found = model.layout(size)

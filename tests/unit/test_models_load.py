@@ -17,6 +17,7 @@ from torch import nn
 from support.handwritten import JoinedFused, stacked
 from vitscope.errors import MissingExtra, ModelError
 from vitscope.models import family, load
+from vitscope.scoring import score
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32, "patch_size": 8}
@@ -128,6 +129,38 @@ def test_a_masked_autoencoder_sees_every_patch_in_order(tmp_path):
     assert torch.equal(first, second)
 
 
+def test_a_timm_model_of_ones_own_is_prepared_with_ones_own_mean_and_std(tmp_path, monkeypatch):
+    from PIL import Image
+    from timm.data import create_transform, resolve_data_config
+
+    module, own = timm_tiny().eval(), {"mean": (0.1, 0.2, 0.3), "std": (0.6, 0.7, 0.8)}
+    theirs = create_transform(**(resolve_data_config({"input_size": (3, 64, 64)}, model=module) | own))(Image.fromarray(PHOTO))
+    for given in (own, {"mean": list(own["mean"]), "std": torch.tensor(own["std"])}):
+        model = load(module, input_size=64, **given)
+        assert torch.allclose(model.trace(PHOTO).pixels[0], theirs, atol=1e-6)
+    assert "mean 0.1" in model.trace(PHOTO).provenance.preprocessing
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_for_timm.py").write_text(
+        "import timm, torch\n"
+        "def build():\n"
+        "    torch.manual_seed(0)\n"
+        "    made = timm.create_model('vit_tiny_patch16_224', num_classes=3, depth=2, embed_dim=24, num_heads=2, img_size=64)\n"
+        f"    return made.eval(), {{'input_size': 64, 'labels': ['a', 'b', 'c'], **{own}}}\n"
+    )
+    built = load("mine_for_timm:build")
+    assert built.labels == ("a", "b", "c")
+    assert torch.allclose(built.trace(PHOTO).pixels[0], theirs, atol=1e-6)
+    squashed = load(module, input_size=64, resize="squash", **own).trace(PHOTO)
+    assert torch.equal(squashed.pixels, load(nn.Flatten().eval(), input_size=64, **own).prepare(squashed.samples)[0])
+
+    def preprocess(image):
+        return torch.from_numpy(np.array(image.resize((64, 64)), dtype=np.float32)).permute(2, 0, 1) / 200
+
+    assert torch.equal(load(module, preprocess=preprocess).trace(PHOTO).pixels[0], preprocess(Image.fromarray(PHOTO)))
+    with pytest.raises(ModelError, match="2 numbers for mean or std"):
+        load(module, mean=(0.1, 0.2))
+
+
 def test_timm_style_folder_and_checkpoints(tmp_path):
     module = timm_tiny(classes=5)
     config = {
@@ -200,7 +233,11 @@ def test_open_clip_by_name_with_local_weights(tmp_path):
     assert [r.name for r in trace.layout.readouts] == ["cls"]
     with torch.no_grad():
         theirs = clip.visual(trace.pixels)
-        assert torch.allclose(model.module(trace.pixels), theirs, atol=1e-6)
+        assert torch.allclose(model.module.encode_image(trace.pixels), theirs, atol=1e-6)
+        own = clip.get_logits(trace.pixels, open_clip.get_tokenizer("ViT-B-32")(["a cat"]))[0]
+    assert score(trace.whole, trace.resolve("text:a cat")).tolist() == pytest.approx(own[:, 0].tolist(), abs=1e-4)
+    torch.save(clip.visual.state_dict(), tmp_path / "tower.pt")
+    assert type(load("open_clip:ViT-B-32", weights=tmp_path / "tower.pt").module) is type(clip.visual)
 
 
 def test_builtin_is_only_a_folder_in_the_package():
@@ -217,6 +254,8 @@ REFUSED = {
     "nothing-of-that-name": "neither a folder nor a reference",
     "timm:": "no name after the scheme",
     "timm:vit_tiny_patch16_22": "such as vit_tiny_patch16_224",
+    "timm:vit_tyny": "such as vit_tiny_patch16_224",
+    "timm:test": "such as",
     "torchvision:vit_b_61": "such as vit_b_16",
     "open_clip:ViT-B-31": "such as ViT-B-32",
     "open_clip:ViT-B-32/nope": "unknown pretrained tag 'nope'",
@@ -233,6 +272,7 @@ def test_references_that_are_refused(ref):
         load(ref)
     text = str(caught.value)
     assert REFUSED[ref] in text
+    assert "test_" not in text
     assert "\n" not in text
     assert caught.value.exit_code == 2
 
@@ -319,6 +359,35 @@ def test_what_a_photo_needs_is_asked_for_at_once():
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     assert load(hf, processor=processor).trace(PHOTO).layout.grid == (4, 4)
     assert load(hf, mean=0.5, std=0.5).trace(PHOTO).layout.grid == (4, 4)
+
+
+FUNCTIONS = """
+from torch import nn
+def bare():
+    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(), nn.Linear(64, 3)).eval()
+class Volumes(nn.Module):
+    def forward(self, x):
+        batch, time, channels, height, width = x.shape
+        return x.mean(dim=(1, 2, 3, 4))
+def volumes():
+    return Volumes().eval(), dict(input_size=32, mean=0.5, std=0.5)
+"""
+
+
+def test_a_function_is_told_what_to_give_beside_its_model(tmp_path, monkeypatch):
+    (tmp_path / "functions_of_mine.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    given = r"bare\(\) to return \(model, dict\(input_size=224, mean=\(0\.5, 0\.5, 0\.5\), std=\(0\.5, 0\.5, 0\.5\)\)\)$"
+    with pytest.raises(ModelError, match=f"functions_of_mine:bare: not known: input_size, mean, std; expected {given}"):
+        load("functions_of_mine:bare").describe()
+
+
+def test_a_model_of_videos_or_volumes_says_so_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "functions_of_mine.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    said = r"volumes: cannot be run on a photo \[1, 3, 32, 32\] \(ValueError: not enough values.* not of videos or volumes"
+    with pytest.raises(ModelError, match=said):
+        load("functions_of_mine:volumes").describe()
 
 
 @pytest.mark.data

@@ -9,6 +9,7 @@ from torch import nn
 
 import vitscope as vs
 from support import tasks
+from support.zoo import redraw
 from vitscope.errors import ArgumentError, MethodError
 from vitscope.scoring import columns
 
@@ -77,23 +78,10 @@ def test_a_box_is_chosen_by_number_label_or_point(name):
         trace.resolve("box:6")
 
 
-def rows_of_twin(name, pixels):
-    """The model's own attention, written out: for each decoder layer (block) ``[b, h, queries, keys]``."""
-    module = tasks.build(name)
-    parts = [part for path, part in module.named_modules() if hasattr(part, "config")]
-    for part in [module, *parts]:
-        part.config._attn_implementation = "eager"
-    out = module(pixels, output_attentions=True)
-    if name == "yolos":
-        return [a[:, :, -6:] for a in out.attentions], 6
-    return list(out.cross_attentions), 6
-
-
 @LOOKING
 def test_where_a_boxs_query_looked_is_the_models_own_cross_attention(name):
     trace = traced(name)
-    with torch.no_grad():
-        rows, _ = rows_of_twin(name, trace.pixels)
+    rows, _ = tasks.eager_rows(name, trace.pixels)
     for layer in range(len(rows)):
         for box in (0, 4):
             found = vs.attention(trace, query=f"box {box}", layer=layer)
@@ -109,6 +97,85 @@ def test_where_a_boxs_query_looked_is_the_models_own_cross_attention(name):
 
     grown = develop(trace, "attention", query="box 2")
     assert np.abs(grown - np.stack([r[:, :, 2].mean(dim=1).numpy() for r in rows], axis=1)).max() < 1e-6
+
+
+@LOOKING
+def test_every_head_of_a_box_and_of_a_patch_is_the_models_own(name):
+    from vitscope.methods.heads import received, rows_of_heads
+    from vitscope.methods.links import links
+
+    trace = traced(name)
+    boxes, patches = tasks.eager_rows(name, trace.pixels)
+    found, begin, _ = rows_of_heads(trace[1], "box 4")
+    slow = np.concatenate([rows[1, :, 4].numpy() for rows in boxes])
+    assert np.abs(found - slow).max() < 1e-6
+    assert begin.query == "box 4"
+    cell = (1, 2)
+    token = trace.layout.token_at(*cell)
+    found, begin, _ = rows_of_heads(trace[1], cell)
+    slow = np.concatenate([rows[1, :, token].numpy() for rows in patches])
+    assert np.abs(found - slow).max() < 1e-6
+    for layer in range(len(patches)):
+        one = vs.attention(trace, query=cell, layer=layer, head="mean")
+        assert np.abs(one.values - patches[layer][:, :, token].mean(dim=1).numpy()).max() < 1e-6
+        assert (one.query, one.layer) == ("1,2", layer)
+    shares, _ = received(trace[1])
+    n = trace.layout.n
+    assert np.abs(shares - np.mean([p[1].mean(dim=(0, 1)).numpy() for p in patches], axis=0) * n).max() < 1e-5
+    heaviest = links(trace[1], 0, "mean", k=3)
+    assert np.abs(heaviest.weights - patches[0][1].mean(dim=0).flatten().topk(3).values.numpy()).max() < 1e-6
+
+
+def test_as_many_boxes_as_cells_are_refused_with_both_numbers():
+    """Their attention cannot be told apart by its size, and is not guessed."""
+    torch.manual_seed(0)
+    module = redraw(tasks.detr(num_queries=64), spread=1.0).double()
+    trace = vs.load(module, mean=0.5, std=0.5, input_size=tasks.SIDE).trace(PHOTO)
+    assert trace.layout.n == 64
+    with pytest.raises(MethodError, match="64 boxes and 64 cells of the picture"):
+        vs.attention(trace, query="box 2")
+    with pytest.raises(MethodError, match="use grad-cam"):
+        vs.attention(trace, query=(1, 2))
+    assert np.isfinite(vs.grad_cam(trace, target="box:2").grid).all()
+
+
+@ALL
+def test_the_catalogue_lists_the_boxes_and_says_which_can_be_asked(name):
+    from vitscope.api.explorer import Explorer
+    from vitscope.views.view import unpack
+
+    explorer = Explorer([traced(name)[0]])
+    source = explorer.catalogue()["sources"][0]
+    listed, boxes = source["boxes"], vs.boxes(traced(name)[0])
+    assert [(one["number"], one["label"], tuple(one["box"])) for one in listed["found"]] == [(b.number, b.label, b.box) for b in boxes]
+    looking = name in ("detr", "conditional_detr", "yolos")
+    assert bool(listed["why"]) is not looking
+    assert ("layers" in listed) is (looking and name != "yolos")
+    attention = next(method for method in source["methods"] if method["name"] == "attention")
+    assert attention["available"] is looking
+    block = unpack(next(explorer.answer("map", {"method": "grad-cam", "target": "box:3"})))
+    assert block.meta["mark"] == {"kind": "box", "number": 3}
+    assert block.meta["target"] == vs.grad_cam(traced(name)[0], target="box:3").target[0]
+    if looking:
+        asked = unpack(next(explorer.answer("rows", {"query": "box 3"}))).arrays["rows"]
+        assert len(asked) == sum(layer["heads"] for layer in listed.get("layers", source["layers"]))
+
+
+@pytest.mark.parametrize("name", ["detr", "yolos"])
+def test_a_file_carries_the_rows_of_the_boxes_it_names(name):
+    from vitscope.api.carry import carry
+
+    trace = traced(name)[1]
+    rows, _ = tasks.eager_rows(name, traced(name).pixels)
+    for limit, level in ((16_000_000, "rows"), ({"detr": 30_000, "yolos": 9_000}[name], "means"), (2_000, "neither")):
+        (carried,) = carry([(trace, [vs.attention(trace, query="box 5")])], limit)
+        stored = carried.source["stored"]
+        assert (stored["rows"], stored["means"]) == (level == "rows", level != "neither")
+        asked = [query for query in stored["named"] if query.startswith("box ")]
+        assert not asked if (name, level) == ("yolos", "rows") else asked[0] == "box 5"
+        for query in asked:
+            slow = np.concatenate([layer[1, :, int(query[4:])].numpy() for layer in rows])
+            assert np.abs(carried.arrays[f"named/{stored['named'].index(query)}"] - slow).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ["deformable_detr", "rt_detr"])
@@ -142,8 +209,9 @@ def test_cells_in_another_order_are_noticed():
 @ALL
 def test_methods_on_a_boxs_class_score_equal_the_model(name):
     trace, model = traced(name)[0], loaded(name)
-    pixels = trace.pixels.clone().requires_grad_()
-    (g,) = torch.autograd.grad(model.module(pixels).logits[0, 3, 2], pixels)
+    pixels = torch.cat([trace.pixels, trace.pixels]).requires_grad_()  # twice: of one photo torch 2.13 misreads a batch norm's gradient
+    (both,) = torch.autograd.grad(model.module(pixels).logits[0, 3, 2], pixels)
+    g = both[:1]
     from vitscope.trace import Needs
 
     aim = trace.resolve(vs.Box(3, "class 2"))

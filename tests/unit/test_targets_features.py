@@ -243,3 +243,16 @@ def test_the_command_explains_a_feature(tmp_path):
     assert all(m.target in ((), ("feature 2",)) for m in found.maps)
     vs.report(found.trace, list(found.maps), tmp_path / "out.html")
     assert "feature 2" in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_attention_is_put_to_the_test_on_the_feature_asked_for():
+    from vitscope.api.explanation import Options, explain
+
+    found = explain(PHOTOS[0], loaded("dinov2"), ["attention", "rollout", "relevance"], Options(target="feature:2", check=True))
+    for one in found.maps:
+        trust = one.meta["trust"]
+        assert trust["hottest_drop"] is not None
+        assert "score points" in trust["sentence"]
+    blind = vs.check(found.trace, vs.rollout(found.trace))[0].meta["trust"]
+    assert blind["hottest_drop"] is None
+    assert "without a target of its own" in blind["sentence"]

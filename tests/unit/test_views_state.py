@@ -37,10 +37,13 @@ OTHER = State(
         "size": 2.5,
         "hidden": [0, 3],
     },
+    boxes=0.25,
 )
 
 
-@pytest.mark.parametrize("state", [State(), OTHER, State(links={"by": "top", "k": 200}), State(query="register 0"), State(query="distill")])
+@pytest.mark.parametrize(
+    "state", [State(), OTHER, State(links={"by": "top", "k": 200}), State(query="register 0"), State(query="box 3", boxes=None)]
+)
 def test_there_and_back_again(state):
     assert from_dict(state.as_dict()) == state
     assert from_json(state.as_json()) == state
@@ -72,8 +75,10 @@ def test_what_b_shows():
         ({"layer": 1.5}, "state: layer 1.5; expected a whole number"),
         ({"head": 3}, 'state: head 3; expected "mean", "max", "min" or a number as text'),
         ({"head": "³"}, "state: head"),
-        ({"query": "4"}, 'state: query "4"; expected "pooled", "cls", "distill", "register 0" or "row,column"'),
+        ({"query": "4"}, 'state: query "4"; expected "pooled", "cls", "distill", "register 0", "box 3" or "row,column"'),
         ({"query": "register x"}, "state: query"),
+        ({"query": "box cat"}, "state: query"),
+        ({"boxes": 2}, "state: boxes 2; expected a number from 0 to 1"),
         ({"query": None}, "state: query null"),
         ({"norm": "log"}, 'state: norm "log"; expected raw, softmax, minmax, rank'),
         ({"norm": ["raw"]}, 'state: norm ["raw"]; expected raw'),

@@ -1,5 +1,6 @@
 /* What a host answers with, read from its blocks. */
 import { arrayOf, type Block } from "./block";
+import type { Mark } from "./catalogue";
 import { ViewError } from "./errors";
 
 /** Attention rows of one query: `[count, n]`, one for each head of each layer, or one for each layer where only head means are there. */
@@ -34,6 +35,8 @@ export interface MapAnswer {
   notes: string[];
   target: string;
   against: string;
+  /** Where on the photo the target is. */
+  mark: Mark | null;
   hidden: Record<string, number>;
   uniform: number | null;
   progress: Progress | null;
@@ -74,6 +77,7 @@ export function mapOf(block: Block, precision: string): MapAnswer {
     notes: meta.notes ?? [],
     target: meta.target ?? "",
     against: meta.against ?? "",
+    mark: meta.mark ?? null,
     hidden: meta.hidden ?? {},
     uniform: meta.uniform ?? null,
     progress: meta.progress ?? null,

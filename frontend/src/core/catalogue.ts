@@ -37,6 +37,44 @@ export interface Method {
   progressive: boolean;
 }
 
+/** Where on the photo what a map explains is read: a pixel, a region, or a detector's box (the boxes say where it is). */
+export interface Mark {
+  kind: "pixel" | "region" | "box";
+  number?: number;
+  /** (x0, y0, x1, y1) in pixels of the photo. */
+  box?: XY;
+  /** Lines along the border of a region that is no rectangle. */
+  outline?: XY[];
+}
+
+export type XY = [number, number, number, number];
+
+/** One box of a detector; it may reach beyond the photo. */
+export interface BoxFact {
+  number: number;
+  label: string;
+  probability: number;
+  box: XY;
+}
+
+export interface Boxes {
+  /** Likeliest first. */
+  found: BoxFact[];
+  /** Why boxes cannot be asked where they looked; "" where they can. */
+  why: string;
+  /** The layers in which they look, where those are not the patches' own. */
+  layers?: Layer[];
+}
+
+/** `grid`, `seen`: of a hierarchical model, the layer's own grid and how many tokens one query sees there. */
+export interface Layer {
+  path: string;
+  heads: number;
+  kind: string;
+  grid?: [number, number];
+  seen?: number;
+}
+
 export interface StoredMap {
   name: string;
   method: string;
@@ -44,6 +82,7 @@ export interface StoredMap {
   head: string;
   query: string;
   target: string;
+  mark?: Mark | null;
   unit: string;
   signed: boolean;
   notes: string[];
@@ -70,8 +109,13 @@ export interface Source {
   padded: [number, number][];
   tokens: { n: number; patches: number[]; named: NamedToken[] };
   pooled: { name: string } | null;
-  /** Of a hierarchical model: each layer's own grid, and how many tokens one query sees there. */
-  layers: { path: string; heads: number; kind: string; grid?: [number, number]; seen?: number }[];
+  /** The layers that patches and named tokens ask; a detector's boxes may have their own. */
+  layers: Layer[];
+  boxes?: Boxes | null;
+  /** Why the model has no rows over all tokens; "" where it has. */
+  no_rows?: string;
+  /** How targets that are no label are written: "pixel:ROW,COLUMN". */
+  target_forms?: string[];
   top: [string, number][];
   labels: string[];
   methods: Method[];
@@ -169,11 +213,37 @@ export function tokenOf(source: Source, query: string): number | null {
 }
 
 /** The named queries of a source, pooled first. */
-export const queriesOf = (source: Source): string[] => [...(source.pooled ? ["pooled"] : []), ...source.tokens.named.map((token) => token.id)];
+export function queriesOf(source: Source): string[] {
+  const named = source.tokens.named.map((token) => token.id);
+  const boxes = boxesLook(source) ? source.boxes!.found.map((box) => `box ${box.number}`) : [];
+  return [...(source.pooled ? ["pooled"] : []), ...named.filter((id) => !boxes.includes(id)), ...boxes];
+}
+
+/** Whether a detector's boxes can be asked where they looked. */
+export const boxesLook = (source: Source): boolean => !!source.boxes && source.boxes.why === "" && source.boxes.found.length > 0;
+
+/** The number of the box a query "box 3" names; null for others. */
+export function boxOfQuery(query: string): number | null {
+  const match = /^box (\d+)$/.exec(query);
+  return match ? Number(match[1]) : null;
+}
+
+const seen = new WeakMap<Source, Source>();
+
+/** The source as a query sees it: its layers are those in which the query asks. */
+export function seenFrom(source: Source, query: string): Source {
+  const layers = source.boxes?.layers;
+  if (!layers || boxOfQuery(query) === null) return source;
+  let own = seen.get(source);
+  if (!own) seen.set(source, (own = { ...source, layers, sinks: [] }));
+  return own;
+}
 
 /** A query in words. */
 export function queryWords(source: Source, query: string): string {
   const cell = cellOf(query);
+  const box = source.boxes?.found.find((one) => one.number === boxOfQuery(query));
+  if (box) return `box ${box.number}: ${box.label}`;
   if (cell) return `patch row ${cell[0]}, column ${cell[1]}`;
   if (query === "pooled") return source.pooled ? `pooled (${source.pooled.name})` : "pooled";
   return source.tokens.named.find((token) => token.id === query)?.name ?? query;

@@ -1,5 +1,5 @@
 /* What one looks at: one small JSON, the same in the address, in reports, in notebooks and in Python. */
-import { queriesOf, cellOf, type Catalogue } from "./catalogue";
+import { boxOfQuery, cellOf, methodOf, queriesOf, seenFrom, type Catalogue, type Source } from "./catalogue";
 import { fittedPoints, isPoints, POINTS_WORDS, type PointsState } from "./clouds";
 import { ViewError } from "./errors";
 
@@ -31,6 +31,8 @@ export interface State {
   smooth: boolean;
   links: Links | null;
   compare: Compare | null;
+  /** Probability from which a detector's boxes are drawn; null draws none, and no mark of a target. */
+  boxes: number | null;
   /** The scatter; only what differs from its defaults. */
   points: Partial<PointsState> | null;
   theme: Theme;
@@ -56,6 +58,7 @@ export const DEFAULTS: Readonly<State> = Object.freeze({
   smooth: true,
   links: null,
   compare: null,
+  boxes: 0.5,
   points: null,
   theme: "auto",
 });
@@ -73,7 +76,7 @@ const query: Check = (v) => typeof v === "string" && v.length > 0;
 const CHECKS: Record<keyof State, [Check, string]> = {
   v: [(v) => v === 1, "1"],
   source: [count, "a whole number from 0"],
-  query: [query, 'pooled, cls, "register 0" or "row,column"'],
+  query: [query, 'pooled, cls, "register 0", "box 3" or "row,column"'],
   fixed: [(v) => typeof v === "boolean", "true or false"],
   layer: [(v) => v === null || count(v), "a whole number from 0, or null for the last"],
   head: [head, "mean, max, min or a head number"],
@@ -90,6 +93,7 @@ const CHECKS: Record<keyof State, [Check, string]> = {
   smooth: [(v) => typeof v === "boolean", "true or false"],
   links: [isLinks, '{"by":"top","k":1..5000}, {"by":"above","above":0..1} or null'],
   compare: [isCompare, "null or one of source, layer, head, target"],
+  boxes: [(v) => v === null || share(v), "0 to 1, or null for none"],
   points: [isPoints, POINTS_WORDS],
   theme: [oneOf("auto", "light", "dark"), "auto, light or dark"],
 };
@@ -177,16 +181,22 @@ export function fitted(state: State, catalogue: Catalogue): { state: State; comp
   const sources = catalogue.sources.length;
   if (sources === 0) return { state: out, complaints };
   if (out.source >= sources) put("source", 0, `photo ${out.source} of ${sources}`);
-  const source = catalogue.sources[out.source]!;
+  const plain = catalogue.sources[out.source]!;
+  if (out.query === "pooled" && !plain.pooled && plain.layers.length + (plain.boxes?.layers?.length ?? 0) > 0) {
+    out.query = queriesOf(plain)[0] ?? "0,0";
+    out.fixed = boxOfQuery(out.query) !== null; // else pointing would leave the box at once
+  }
+  if (out.method === DEFAULTS.method && methodOf(plain, out.method)?.available === false) out.method = plain.methods.find((method) => usable(catalogue, plain, method.name))?.name ?? out.method;
+  const source = seenFrom(plain, out.query);
   const layers = source.layers.length;
   if (out.layer !== null && out.layer >= layers) put("layer", null, `layer ${out.layer} of ${layers}`);
   const heads = source.layers[layerOf(out, layers)]?.heads ?? 0;
   if (/^\d+$/.test(out.head) && Number(out.head) >= heads) put("head", "mean", `head ${out.head} of ${heads}`);
-  if (!hasQuery(source, out.query)) put("query", queriesOf(source)[0] ?? "0,0", `query ${out.query}`);
+  if (out.query !== "pooled" && !hasQuery(source, out.query)) put("query", queriesOf(source)[0] ?? "0,0", `query ${out.query}`);
   if (!source.methods.some((method) => method.name === out.method)) put("method", "attention", `method ${out.method}`);
   for (const key of ["target", "against"] as const) {
     const wanted = out[key];
-    if (wanted !== null && source.labels.length > 0 && !source.labels.includes(wanted) && !/^\d+$/.test(wanted)) put(key, null, `${key} ${wanted}`);
+    if (wanted !== null && source.labels.length > 0 && !source.labels.includes(wanted) && !/^\d+$/.test(wanted) && !placed(source, wanted)) put(key, null, `${key} ${wanted}`);
   }
   const compare = out.compare;
   if (compare && "source" in compare && compare.source >= sources) put("compare", null, `comparison with photo ${compare.source} of ${sources}`);
@@ -195,7 +205,21 @@ export function fitted(state: State, catalogue: Catalogue): { state: State; comp
   return { state: out, complaints };
 }
 
-function hasQuery(source: Catalogue["sources"][number], wanted: string): boolean {
+/** Whether a method can be asked for here: all that are available in a live host, those carried in a file. */
+export function usable(catalogue: Catalogue, source: Source, method: string): boolean {
+  const known = methodOf(source, method);
+  if (!known?.available) return false;
+  return catalogue.capabilities.live || (source.stored?.maps ?? []).some((map) => map.method === method);
+}
+
+/** Whether a target is written as one that is no label, or is one of those that a file carries. */
+export function placed(source: Source, target: string): boolean {
+  const form = (text: string) => text.split(":")[0]!;
+  return (source.target_forms ?? []).some((one) => target.startsWith(`${form(one)}:`)) || (source.stored?.maps ?? []).some((map) => map.target === target);
+}
+
+/** Whether a source has a query of that name. */
+export function hasQuery(source: Source, wanted: string): boolean {
   const cell = cellOf(wanted);
   return cell ? cell[0] < source.frame.grid[0] && cell[1] < source.frame.grid[1] : queriesOf(source).includes(wanted);
 }

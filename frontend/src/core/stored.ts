@@ -1,7 +1,7 @@
 /* Answers without Python: from the block a file or a notebook carries. What it does not carry is refused with the reason. */
 import type { LinksAnswer, MapAnswer, Rows } from "./answers";
 import { arrayOf, type Block } from "./block";
-import { stackOf, tokenOf, type Source } from "./catalogue";
+import { boxOfQuery, seenFrom, stackOf, tokenOf, type Source, type StoredMap } from "./catalogue";
 import { fromRoots } from "./coding";
 import { ViewError } from "./errors";
 import type { LinksRequest, MapRequest } from "./host";
@@ -13,7 +13,10 @@ const ROLLOUT_UNIT = "share of rolled-out attention (sums to 1)";
 /** Why this source cannot answer for a query; "" where it can. */
 export function refusedQuery(source: Source, query: string): string {
   const stored = source.stored;
-  if (!stored || query === "pooled" || stored.rows || stored.means || stored.named?.includes(query)) return "";
+  if (!stored || query === "pooled" || stored.named?.includes(query)) return "";
+  const [box, listed] = [boxOfQuery(query) !== null, stored.named?.filter((name) => boxOfQuery(name) !== null).length ?? 0];
+  if (box && source.boxes?.layers) return `this file carries the rows of ${listed} of ${source.boxes.found.length} boxes; this one is not among them`;
+  if (stored.rows || stored.means) return "";
   return "this file carries the rows of the pooled query and of named tokens only";
 }
 
@@ -23,7 +26,7 @@ export function storedRows(source: Source, block: Block, query: string): Rows {
   const { n } = source.tokens;
   const refused = refusedQuery(source, query);
   if (refused) throw new ViewError(refused);
-  const count = stackOf(source).count;
+  const count = stackOf(seenFrom(source, query)).count;
   if (query === "pooled") return { values: arrayOf(block, "pooled", Float32Array), n, count, heads: true, precision: "float32, exact", notes: [] };
   const named = stored.named?.indexOf(query) ?? -1;
   if (named >= 0) return { values: arrayOf(block, `named/${named}`, Float32Array), n, count, heads: true, precision: "float32, exact", notes: [] };
@@ -70,12 +73,12 @@ function meanRows(source: Source, block: Block, token: number): Float32Array {
 export function storedMap(source: Source, block: Block, request: MapRequest): MapAnswer {
   const found = source.stored!.maps.find((map) => carries(map, request, source));
   if (found)
-    return { ...plainMap(source, request.method), values: arrayOf(block, found.array, Float32Array), unit: found.unit, layer: found.layer, signed: found.signed, notes: found.notes, hidden: found.hidden ?? {}, target: found.target, precision: "float32, exact" };
+    return { ...plainMap(source, request.method), values: arrayOf(block, found.array, Float32Array), unit: found.unit, layer: found.layer, signed: found.signed, notes: found.notes, hidden: found.hidden ?? {}, target: found.target, mark: found.mark ?? null, precision: "float32, exact" };
   if (request.method === "rollout" && source.stored!.means && (request.fuse ?? "mean") === "mean") return storedRollout(source, block, request);
   throw new ViewError(`this file does not carry ${request.method} for ${wished(request)}; it carries ${carried(source, request.method)}`);
 }
 
-function carries(map: NonNullable<Source["stored"]>["maps"][number], request: MapRequest, source: Source): boolean {
+function carries(map: StoredMap, request: MapRequest, source: Source): boolean {
   const target = request.target ?? source.top[0]?.[0] ?? "";
   return (
     map.method === request.method &&
@@ -83,7 +86,7 @@ function carries(map: NonNullable<Source["stored"]>["maps"][number], request: Ma
     (request.layer === undefined || map.layer === null || map.layer === request.layer) &&
     (request.head === undefined || map.head === "" || map.head === request.head) &&
     (request.query === undefined || map.query === "" || map.query === request.query) &&
-    (request.target === undefined || map.target === "" || map.target === target) &&
+    (request.target === undefined || map.target === "" || map.target === target || `box:${map.mark?.number}` === target) &&
     (request.fuse ?? "mean") === "mean" &&
     (request.residual ?? 0.5) === 0.5 &&
     (request.discard ?? 0) === 0
@@ -114,6 +117,7 @@ function plainMap(source: Source, method: string): MapAnswer {
     notes: [] as string[],
     target: "",
     against: "",
+    mark: null,
     hidden: {},
     uniform: known?.name === "rollout" || known?.name === "attention" ? 1 / source.tokens.n : null,
     progress: null,

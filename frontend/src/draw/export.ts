@@ -1,5 +1,6 @@
 /* What is drawn, as one PNG or SVG: the photo with its map, the small maps, colour bars and captions. */
 import { LEVELS, table, type Limits } from "../core/colour";
+import type { Drawn } from "../core/marks";
 import { short } from "../core/reading";
 import type { Line } from "./lines";
 
@@ -17,6 +18,8 @@ export interface Panel {
   layers: { source: CanvasImageSource; opacity: number; sharp: boolean }[];
   boxes: { y: number; x: number; height: number; width: number; dashed: boolean }[];
   links: Line[];
+  /** Boxes and places of a target, in the panel's own units, cut to the panel. */
+  marks: Drawn[];
   /** What the model saw; the rest is hatched. Null: all of it. */
   seen: { y: number; x: number; height: number; width: number } | null;
   bar: { limits: Limits; colours: string; unit: string } | null;
@@ -93,7 +96,45 @@ function drawPanel(context: CanvasRenderingContext2D, panel: Placed): void {
     }
   }
   context.setLineDash([]);
+  markOn(context, panel);
   if (panel.bar) drawBar(context, panel, panel.bar);
+}
+
+const MARKED = (one: Drawn): [string, number][] => [["#000000", one.chosen ? 5 : 2.6], ["#ffffff", one.chosen ? 2.6 : 1]];
+const MARK_FONT = 11;
+
+function markOn(context: CanvasRenderingContext2D, panel: Placed): void {
+  context.save();
+  context.beginPath();
+  context.rect(panel.x, panel.y, panel.width, panel.height);
+  context.clip();
+  for (const one of panel.marks) {
+    for (const [colour, width] of MARKED(one)) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.lineCap = "square";
+      context.beginPath();
+      for (const [x0, y0, x1, y1] of one.lines) {
+        context.moveTo(panel.x + x0, panel.y + y0);
+        context.lineTo(panel.x + x1, panel.y + y1);
+      }
+      context.stroke();
+    }
+    if (!one.words) continue;
+    context.font = `600 ${MARK_FONT}px ${FONT}`;
+    const at = markText(panel, one, context.measureText(one.words).width);
+    context.lineWidth = 3;
+    context.strokeStyle = "rgba(0,0,0,.85)";
+    context.textAlign = "left";
+    context.strokeText(one.words, at.x, at.y);
+    write(context, one.words, at.x, at.y, MARK_FONT, "#ffffff", 600);
+  }
+  context.restore();
+}
+
+/** Where the words of a mark begin: inside the panel. */
+function markText(panel: Placed, one: Drawn, width: number): { x: number; y: number } {
+  return { x: panel.x + Math.max(Math.min(one.x + 4, panel.width - width - 2), 0), y: panel.y + Math.min(one.y + MARK_FONT + 2, panel.height - 3) };
 }
 
 function hatch(context: CanvasRenderingContext2D, panel: Placed, seen: NonNullable<Panel["seen"]>): void {
@@ -162,7 +203,20 @@ function panelSvg(panel: Placed): string[] {
       ([colour, width]) => `<rect x="${number(panel.x + box.x)}" y="${number(panel.y + box.y)}" width="${number(box.width)}" height="${number(box.height)}" fill="none" stroke="${colour}" stroke-width="${width}" ${box.dashed ? 'stroke-dasharray="4 3"' : ""}/>`,
     ),
   );
-  return [...images, ...(panel.seen ? [hatchSvg(panel, panel.seen)] : []), ...links, ...boxes];
+  return [...images, ...(panel.seen ? [hatchSvg(panel, panel.seen)] : []), ...links, ...boxes, ...marksSvg(panel)];
+}
+
+function marksSvg(panel: Placed): string[] {
+  if (panel.marks.length === 0) return [];
+  const id = `marks-${number(panel.x)}`;
+  const shapes = panel.marks.flatMap((one) => {
+    const path = one.lines.map(([x0, y0, x1, y1]) => `M${number(panel.x + x0)} ${number(panel.y + y0)}L${number(panel.x + x1)} ${number(panel.y + y1)}`).join("");
+    const at = markText(panel, one, one.words.length * MARK_FONT * 0.55);
+    const words = `<text x="${number(at.x)}" y="${number(at.y)}" font-size="${MARK_FONT}" font-weight="600" fill="#fff" stroke="#000" stroke-width="3" stroke-linejoin="round" paint-order="stroke">${escaped(one.words)}</text>`;
+    return [...MARKED(one).map(([colour, width]) => `<path d="${path}" fill="none" stroke="${colour}" stroke-width="${width}" stroke-linecap="square"/>`), ...(one.words ? [words] : [])];
+  });
+  const edge = `<clipPath id="${id}"><rect x="${number(panel.x)}" y="${number(panel.y)}" width="${number(panel.width)}" height="${number(panel.height)}"/></clipPath>`;
+  return [`<defs>${edge}</defs><g clip-path="url(#${id})">${shapes.join("")}</g>`];
 }
 
 function hatchSvg(panel: Placed, seen: NonNullable<Panel["seen"]>): string {

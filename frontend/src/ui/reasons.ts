@@ -1,5 +1,5 @@
 /* Why a control is off here; "" where it is on. */
-import { methodOf, type Catalogue, type Method, type Source } from "../core/catalogue";
+import { boxOfQuery, methodOf, type Catalogue, type Method, type Source } from "../core/catalogue";
 import type { State } from "../core/state";
 import { refusedLinks } from "../core/stored";
 
@@ -14,20 +14,24 @@ export function reasons(catalogue: Catalogue, source: Source, state: State, sign
     if (!(method?.options.includes(name) ?? false)) return `${title} has no such setting`;
     return live || (state.method === "rollout" && source.stored?.means && name !== "fuse") ? "" : why;
   };
+  const rowless = source.layers.length === 0 ? "this model has no rows of attention" : "";
   return {
-    layer: takes("layer") || state.links ? "" : `${title} is not of one layer`,
-    head: !takes("head") && !state.links ? `${title} is not of one head` : perHead ? "" : "only head means are carried for this query",
+    layer: rowless && state.method === "attention" ? rowless : takes("layer") || state.links ? "" : `${title} is not of one layer`,
+    head: rowless && state.method === "attention" ? rowless : !takes("head") && !state.links ? `${title} is not of one head` : perHead ? "" : "only head means are carried for this query",
     fuse: settings("fuse"),
     residual: settings("residual"),
     discard: settings("discard"),
     target: targetReason(catalogue, source, method, title),
     against: method?.class_specific ? (live ? "" : why) : `${title} is the same for every class`,
-    links: live ? "" : source.stored ? refusedLinks(source, state.head) : why,
+    links: rowless || linkless(source, state) || (live ? "" : source.stored ? refusedLinks(source, state.head) : why),
     palette: signed ? "signed values have their own colours" : "",
     upload: catalogue.capabilities.upload ? "" : why || "this host takes no photos",
     compare: "",
   };
 }
+
+/** Links lead from patch to patch; a box in a decoder is none. */
+const linkless = (source: Source, state: State) => (source.boxes?.layers && boxOfQuery(state.query) !== null ? "links lead from patch to patch: look from a patch" : "");
 
 function targetReason(catalogue: Catalogue, source: Source, method: Method | undefined, title: string): string {
   if (!method?.class_specific) return `${title} is the same for every class`;

@@ -1,6 +1,7 @@
 /* Saves what is drawn as PNG or SVG. */
 import { queryWords } from "../core/catalogue";
 import { boxOf } from "../core/geometry";
+import type { Drawn } from "../core/marks";
 import { NORMS } from "../core/normalise";
 import { cellOf } from "../core/catalogue";
 import type { Limits } from "../core/colour";
@@ -19,16 +20,16 @@ export interface Parts {
 
 const WIDTH = 560;
 
-export function save(session: Session, parts: Parts, lines: Lines | null, words: (side: "a" | "b") => string, kind: "png" | "svg"): void {
+export function save(session: Session, parts: Parts, lines: Lines | null, marks: (side: "a" | "b") => Drawn[], words: (side: "a" | "b") => string, kind: "png" | "svg"): void {
   const source = session.source;
   if (!source) return;
-  const sheet = sheetOf(session, parts, lines, words);
+  const sheet = sheetOf(session, parts, lines, marks, words);
   const name = `${source.photo.replace(/\.[^.]*$/, "")}-${session.state.method}.${kind}`;
   if (kind === "svg") return download(new Blob([sheetSvg(sheet)], { type: "image/svg+xml" }), name);
   sheetCanvas(sheet).toBlob((blob) => (blob ? download(blob, name) : session.fail(new Error("this browser could not make a PNG"))), "image/png");
 }
 
-function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (side: "a" | "b") => string): Sheet {
+function sheetOf(session: Session, parts: Parts, lines: Lines | null, marks: (side: "a" | "b") => Drawn[], words: (side: "a" | "b") => string): Sheet {
   const { state, source, difference } = session;
   const panels: Panel[] = [];
   const unit = (raw: string) => (state.norm === "raw" ? raw : NORMS[state.norm]);
@@ -48,6 +49,7 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
       seen: all ? null : { y: y0 * scale, x: x0 * scale, height: (y1 - y0) * scale, width: (x1 - x0) * scale },
       boxes: box ? [{ y: box[0] * scale, x: box[1] * scale, height: (box[2] - box[0]) * scale, width: (box[3] - box[1]) * scale, dashed: !state.fixed }] : [],
       links: (links?.between ?? []).map((line) => ({ ...line, y0: line.y0 * scale, x0: line.x0 * scale, y1: line.y1 * scale, x1: line.x1 * scale })),
+      marks: marks(side === session.b ? "b" : "a").map((one) => scaled(one, scale)),
       bar: { limits, colours: coloursOf(limits, state.palette), unit: words },
     });
   };
@@ -67,11 +69,16 @@ function sheetOf(session: Session, parts: Parts, lines: Lines | null, words: (si
       layers: [{ source: parts.small, opacity: 1, sharp: true }],
       boxes: [],
       links: [],
+      marks: [],
       seen: null,
       bar: state.range === "shared" ? { limits, colours: coloursOf(limits, state.palette), unit: unit("attention weight") } : null,
     });
   }
   return { title: source!.photo, lines: [`${source!.model}${source!.weights ? `, weights ${source!.weights}` : ""}`, `values ${state.norm}, colour range ${state.range}`], panels };
+}
+
+function scaled(one: Drawn, by: number): Drawn {
+  return { ...one, lines: one.lines.map(([x0, y0, x1, y1]) => [x0 * by, y0 * by, x1 * by, y1 * by]), x: one.x * by, y: one.y * by };
 }
 
 export function download(blob: Blob, name: string): void {

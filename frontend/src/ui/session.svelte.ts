@@ -1,8 +1,9 @@
 /* The one running view: state in, data and drawn values out. Data is asked for at once on every change; drawing follows by itself. */
 import { flushSync } from "svelte";
 import type { LinksAnswer, MapAnswer, Rows } from "../core/answers";
+import { attentionMap, requestOf, seenIn } from "../core/asked";
 import { Cache } from "../core/cache";
-import { cellOf, methodOf, paddedOf, patchValues, queryOf, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
+import { boxesLook, boxOfQuery, cellOf, methodOf, paddedOf, patchValues, queriesOf, queryOf, seenFrom, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
 import { limitsOf, widest, type Limits } from "../core/colour";
 import { isAbort, oneLine } from "../core/errors";
 import { RowStore } from "../core/fetching";
@@ -10,7 +11,7 @@ import { headRow } from "../core/fuse";
 import { cellAcross, sameGrid } from "../core/geometry";
 import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
 import { normalised } from "../core/normalise";
-import { DEFAULTS, fitted, layerOf, otherOf, type State } from "../core/state";
+import { DEFAULTS, fitted, hasQuery, layerOf, otherOf, type State } from "../core/state";
 import { smallValues, type SmallValues } from "../draw/small";
 
 export interface Key {
@@ -40,7 +41,7 @@ export class Side {
 
   constructor(private readonly session: Session) {}
 
-  source = $derived.by(() => this.session.catalogue?.sources[this.state.source] ?? null);
+  source = $derived.by(() => seenIn(this.session.catalogue, this.state));
   layer = $derived.by(() => (this.source ? layerOf(this.state, this.source.layers.length) : 0));
   isAttention = $derived(this.state.method === "attention");
 
@@ -50,7 +51,7 @@ export class Side {
     const { rows, source } = this;
     if (!rows || !source || this.rowsSource !== source) return null;
     const head = rows.heads ? this.state.head : "mean";
-    return attentionMap(source, rows, head, headRow(source, rows, this.layer, head));
+    return attentionMap(source, rows, this.rowsQuery, head, headRow(source, rows, this.layer, head));
   });
 
   /** Its patch values, normalised. */
@@ -82,6 +83,13 @@ export class Side {
   }
 
   private followRows(state: State): void {
+    if (this.source!.layers.length === 0) {
+      this.stopRows.abort();
+      this.rows = null;
+      this.rowsKey = "";
+      this.waiting = false;
+      return;
+    }
     const key = `${state.source} ${state.query}`;
     const known = this.session.store.peek(state.source, state.query);
     if (key === this.rowsKey && (known || this.waiting)) return;
@@ -152,44 +160,6 @@ export class Side {
   }
 }
 
-function attentionMap(source: Source, rows: Rows, head: string, values: Float32Array): MapAnswer {
-  const hidden: Record<string, number> = {};
-  for (const token of source.tokens.named) hidden[token.kind] = (hidden[token.kind] ?? 0) + values[token.token]!;
-  const method = methodOf(source, "attention");
-  return {
-    values,
-    error: null,
-    method: "attention",
-    title: method?.title ?? "Attention",
-    layer: null,
-    unit: head === "max" || head === "min" ? `attention weight (${head} over heads)` : "attention weight (row sums to 1)",
-    signed: false,
-    notes: rows.notes,
-    target: "",
-    against: "",
-    hidden,
-    uniform: 1 / source.tokens.n,
-    progress: null,
-    precision: rows.precision,
-  };
-}
-
-/** The settings a method takes, and no others. */
-export function requestOf(source: Source, state: State): MapRequest {
-  const method = methodOf(source, state.method);
-  const takes = (name: string) => method?.options.includes(name) ?? false;
-  const request: MapRequest = { source: state.source, method: state.method };
-  if (takes("query")) request.query = state.query;
-  if (takes("layer") && state.layer !== null) request.layer = layerOf(state, source.layers.length); // else the method's own choice
-  if (takes("head")) request.head = state.head;
-  if (takes("fuse")) request.fuse = state.fuse;
-  if (takes("residual")) request.residual = state.residual;
-  if (takes("discard")) request.discard = state.discard;
-  if (method?.class_specific && state.target !== null) request.target = state.target;
-  if (method?.class_specific && state.against !== null) request.against = state.against;
-  return request;
-}
-
 export class Session {
   catalogue = $state.raw<Catalogue | null>(null);
   state = $state.raw<State>(DEFAULTS);
@@ -217,7 +187,17 @@ export class Session {
     this.b = new Side(this);
   }
 
-  source = $derived.by(() => this.catalogue?.sources[this.state.source] ?? null);
+  source = $derived.by(() => seenIn(this.catalogue, this.state));
+  /** Whether patches can be asked where they look. */
+  patchesAsk = $derived.by(() => (this.catalogue?.sources[this.state.source]?.layers.length ?? 0) > 0);
+  /** The number of the box that is looked from or explained; null where none is. */
+  box = $derived.by(() => boxOfQuery(this.state.query) ?? (this.a.map?.mark?.kind === "box" ? (this.a.map.mark.number ?? null) : null));
+  /** In place of the small maps, where there are none. */
+  noRows = $derived.by(() => {
+    const boxes = this.source?.boxes?.why;
+    const why = (boxes || this.source?.no_rows || "").replace(/;.*$/s, "").replace(/^[\w.:/-]+: /, "");
+    return `No small maps here: ${why || "this model has no rows of attention"}. Maps of the other methods are on the photo${boxes ? "; choose a box to explain its score" : ""}.`;
+  });
   stack = $derived.by(() => (this.source ? stackOf(this.source) : null));
   layer = $derived.by(() => (this.source ? layerOf(this.state, this.source.layers.length) : 0));
   method = $derived.by(() => (this.source ? methodOf(this.source, this.state.method) : undefined));
@@ -292,8 +272,6 @@ export class Session {
   private fit(state: State): State {
     const { state: possible, complaints } = fitted(state, this.catalogue!);
     if (complaints.length) this.fail(new Error(`not here: ${complaints.join("; ")}`));
-    const source = this.catalogue!.sources[possible.source];
-    if (source && !source.pooled && possible.query === "pooled") return { ...possible, query: "0,0" };
     return possible;
   }
 
@@ -353,19 +331,21 @@ export class Session {
     const [from, to] = [this.source!, this.catalogue!.sources[other.source]];
     if (!to) return;
     const cell = cellOf(other.query);
-    const query = cell && to !== from ? queryOf(cellAcross(from.frame, cell, to.frame)) : other.query;
-    const layer = other.layer !== null && other.layer >= to.layers.length ? null : other.layer;
+    const across = cell && other.source !== state.source ? queryOf(cellAcross(from.frame, cell, to.frame)) : other.query;
+    const query = cell || queriesOf(to).includes(across) ? across : (queriesOf(to)[0] ?? "pooled");
+    const layer = other.layer !== null && other.layer >= seenFrom(to, query).layers.length ? null : other.layer;
     this.b.follow({ ...other, query, layer });
   }
 
   private followLinks(state: State): void {
     const request = { source: state.source, layer: this.layer, head: state.head, links: state.links! };
-    const key = state.links ? JSON.stringify(request) : "";
+    const ask = state.links && boxOfQuery(state.query) === null && this.patchesAsk;
+    const key = ask ? JSON.stringify(request) : "";
     if (key === this.linksKey) return;
     this.linksKey = key;
     this.stopLinks.abort();
     this.links = null;
-    if (!state.links) return;
+    if (!ask) return;
     this.stopLinks = new AbortController();
     this.working++;
     this.host
@@ -386,7 +366,7 @@ export class Session {
     else {
       this.key = { token: source.tokens.patches[cell[0] * source.frame.grid[1] + cell[1]]!, cell, small: null };
       const query = queryOf(cell);
-      if (!this.state.fixed && query !== this.state.query) this.change({ query });
+      if (!this.state.fixed && this.patchesAsk && query !== this.state.query) this.change({ query });
     }
     this.drawn();
   }
@@ -414,6 +394,14 @@ export class Session {
     this.change(query === null ? { fixed: true } : { fixed: true, query });
   }
 
+  /** Chooses a box: where it looked, and what methods explain; where a file does not carry the latter, its own choice stays. */
+  chooseBox(number: number): void {
+    const source = this.source!;
+    const target = `box:${number}`;
+    const explained = this.catalogue!.capabilities.live || source.stored?.maps.some((map) => map.mark?.number === number);
+    this.change({ ...(boxesLook(source) ? { query: `box ${number}`, fixed: true } : {}), target: explained ? target : null, against: null });
+  }
+
   free(): void {
     this.change({ fixed: false });
   }
@@ -424,6 +412,12 @@ export class Session {
     this.open(catalogue);
     this.look(source);
     return true;
+  }
+
+  /** Another photo, as like as it can be: the same query where it has one of that name. */
+  switchTo(source: number): void {
+    const query = hasQuery(this.catalogue!.sources[source]!, this.state.query) ? this.state.query : "pooled";
+    this.change(this.fit({ ...this.state, source, query, compare: null, target: null, against: null }));
   }
 
   private look(source: number): void {

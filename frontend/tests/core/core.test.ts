@@ -5,7 +5,7 @@ import { inflateRawSync } from "node:zlib";
 import { framed, rowsOf } from "../../src/core/answers";
 import { unpack } from "../../src/core/block";
 import { Cache } from "../../src/core/cache";
-import { checkCatalogue, stackOf, tokenOf, type Catalogue, type Source } from "../../src/core/catalogue";
+import { checkCatalogue, queriesOf, seenFrom, stackOf, tokenOf, type Catalogue, type Source } from "../../src/core/catalogue";
 import { RowStore } from "../../src/core/fetching";
 import { headRow } from "../../src/core/fuse";
 import { boxOf, cellAcross, cellAt, centreOf, resized } from "../../src/core/geometry";
@@ -14,7 +14,7 @@ import { strongest } from "../../src/core/links";
 import { rankOf } from "../../src/core/reading";
 import { rolloutFrom } from "../../src/core/rollout";
 import { DEFAULTS, decodeState, fitted, otherOf, stateInHash, stateOf } from "../../src/core/state";
-import { storedLinks, storedMap, storedRows } from "../../src/core/stored";
+import { refusedQuery, storedLinks, storedMap, storedRows } from "../../src/core/stored";
 import { golden } from "../golden";
 
 const SMALL = { ...MODELS.wide, grid: [4, 6], layers: 3, heads: 2, pad: 0, photo: [40, 60] };
@@ -219,5 +219,47 @@ describe("cache and fetching", () => {
     expect(stopped).toEqual(["1,2", "1,0", "2,1"]);
     await Promise.resolve();
     answer = [];
+  });
+});
+
+describe("a detector", () => {
+  const layer = (path: string) => ({ path, heads: 2, kind: "sdpa" });
+  const found = [3, 0, 5].map((number, i) => ({ number, label: "cat", probability: 0.9 - 0.4 * i, box: [0, 0, 9, 9] as [number, number, number, number] }));
+  const methods = source.methods.map((method) => ({ ...method, available: method.name === "attention" || method.name === "relevance" }));
+  const detr = { ...source, pooled: null, tokens: { ...source.tokens, named: [] }, methods, labels: ["cat"], target_forms: ["box:NUMBER"], boxes: { found, why: "", layers: [layer("decoder.0"), layer("decoder.1")] }, stored: { ...facts!, rows: false, means: true, named: ["box 3"] } } as Source;
+  const of = (one: Source) => ({ ...catalogue, sources: [one] }) as Catalogue;
+
+  test("opens with its likeliest box, fixed, and nothing to complain of", () => {
+    const { state, complaints } = fitted(DEFAULTS, of(detr));
+    expect([state.query, state.fixed, complaints]).toEqual(["box 3", true, []]);
+    expect(queriesOf(detr)).toEqual(["box 3", "box 0", "box 5"]);
+    expect(fitted(stateOf({ query: "box 4" }), of(detr)).complaints).toEqual(["query box 4"]);
+    expect(fitted(stateOf({ query: "box 5", layer: 2 }), of(detr)).complaints).toEqual(["layer 2 of 2"]);
+    expect(fitted(stateOf({ query: "0,1", layer: 2, target: "box:5" }), of(detr)).complaints).toEqual([]);
+    expect(fitted(stateOf({ target: "pixel:5,5" }), of(detr)).complaints).toEqual(["target pixel:5,5"]);
+  });
+  test("a box asks in its own layers, a patch in the encoder's", () => {
+    expect(seenFrom(detr, "box 0").layers).toHaveLength(2);
+    expect(seenFrom(detr, "box 0")).toBe(seenFrom(detr, "box 5"));
+    expect(seenFrom(detr, "1,2")).toBe(detr);
+    expect(stackOf(seenFrom(detr, "box 0")).count).toBe(4);
+  });
+  test("a box that a file does not carry is refused with how many it does", () => {
+    expect(refusedQuery(detr, "box 3")).toBe("");
+    expect(refusedQuery(detr, "1,2")).toBe("");
+    expect(() => storedRows(detr, block, "box 5")).toThrow(/rows of 1 of 3 boxes; this one is not among them/);
+  });
+  test("boxes that are tokens among the patches are asked as tokens", () => {
+    const named = [{ id: "box 0", name: "box 0", kind: "query", token: 1 }];
+    const yolos = { ...source, tokens: { ...source.tokens, named }, boxes: { found: found.slice(1, 2), why: "" } } as Source;
+    expect(tokenOf(yolos, "box 0")).toBe(1);
+    expect(queriesOf(yolos)).toEqual(["pooled", "box 0"]);
+    const tokens = { ...source.tokens, named: [{ ...named[0]!, id: "cls" }] };
+    expect(storedRows(yolos, block, "box 0").values).toEqual(storedRows({ ...source, tokens }, block, "cls").values);
+  });
+  test("a model without rows opens with what there is", () => {
+    const rowless = { ...source, layers: [], pooled: null, methods: methods.map((method) => ({ ...method, available: method.name === "relevance" })), stored: { ...facts!, maps: [{ ...facts!.maps[0]!, method: "relevance" }] } } as Source;
+    const { state, complaints } = fitted(DEFAULTS, of(rowless));
+    expect([state.query, state.method, complaints]).toEqual(["pooled", "relevance", []]);
   });
 });

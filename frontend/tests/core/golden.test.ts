@@ -8,6 +8,8 @@ import { percent, short } from "../../src/core/reading";
 import { decodeState, differing, encodeState, stateOf } from "../../src/core/state";
 import { paintLarge } from "../../src/draw/large";
 import { palette } from "../../src/draw/paint";
+import type { Source } from "../../src/core/catalogue";
+import { drawnOn } from "../../src/core/marks";
 import { bytes, f4, f8, golden } from "../golden";
 
 describe("the same as Python", () => {
@@ -81,6 +83,16 @@ describe("the same as Python", () => {
   test("numbers in words", () => {
     for (const [value, three, six] of golden.words.short) expect([short(value), short(value, 6)]).toEqual([three, six]);
     for (const [share, words] of golden.words.percent) expect(percent(share)).toBe(words);
+  });
+
+  test("what is drawn on the photo: boxes, a pixel, a region, a mask's border", () => {
+    for (const { boxes, mark, from, lines, facts } of golden.marks) {
+      const source = { frame: { photo_size: [60, 90] }, boxes: { found: boxes, why: "" } } as unknown as Source;
+      const drawn = drawnOn(source, from, mark);
+      expect(drawn.map((one) => one.lines)).toEqual(lines);
+      expect(drawn.map((one) => [one.words, one.x, one.y, one.chosen])).toEqual(facts);
+      expect(drawnOn(source, null, mark)).toEqual([]);
+    }
   });
 
   test("states and addresses", () => {

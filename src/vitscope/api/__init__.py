@@ -68,7 +68,8 @@ def load(ref: str | Path | nn.Module, **given: Any) -> LoadedModel:
         ref: "builtin:photos", "hf:facebook/dinov2-small", "timm:vit_tiny_patch16_224", "torchvision:vit_b_16", "open_clip:ViT-B-32",
             a local folder, or an ``nn.Module``.
         given: ``weights`` (a local checkpoint), ``labels`` (a file, one name a line, or a list), ``input_size``, ``device``, ``dtype``,
-            ``seed``; for a module of your own also ``mean``, ``std``, and where they cannot be measured ``patch`` and ``prefix``.
+            ``seed``; for a two-tower model of your own ``processor`` or ``tokenizer``; for any other ``mean``, ``std``, and where they
+            cannot be measured ``patch`` and ``prefix``.
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit or needs unpickling.
@@ -123,15 +124,22 @@ def occlusion(trace: Trace, *, target: object = None, **more: Any) -> TokenMap:
     return _by_name("occlusion", trace, target=target, **more)
 
 
-def check(trace: Trace, maps: TokenMap | Sequence[TokenMap], *, seed: int = 0) -> list[TokenMap]:
-    """The same maps with their trust figures in ``meta["trust"]``; see :mod:`vitscope.trust`."""
+def check(trace: Trace, maps: TokenMap | Sequence[TokenMap], *, target: object = None, seed: int = 0) -> list[TokenMap]:
+    """The same maps with their trust figures in ``meta["trust"]``; see :mod:`vitscope.trust`.
+
+    Args:
+        trace: the pass they were made from.
+        maps: one or several.
+        target: the score that maps for no target (attention, rollout) are put to the test on; the top prediction where not given.
+        seed: of what is drawn at random.
+    """
     from vitscope.core.maps import TokenMap as Map
     from vitscope.trust import check as check_one
 
     given = [maps] if isinstance(maps, Map) else list(maps)
     for one in given:
         same_run(trace, one, "check")
-    return [check_one(trace, one, seed=seed) for one in given]
+    return [check_one(trace, one, target=target, seed=seed) for one in given]
 
 
 def _by_name(name: str, trace: Trace, **options: Any) -> TokenMap:

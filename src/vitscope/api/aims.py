@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from vitscope.trace import Trace
 
 
+#: How a mask's file may end.
+MASKS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+
+
 def features(trace: Trace) -> NDArray[np.float32]:
     """What a model without a head makes of each photo, ``[b, w]``: its pooled output, or its tokens pooled as its head would read them.
 
@@ -122,7 +126,12 @@ def read_aim(text: str | int | None, model: LoadedModel) -> object:
         number, at, folder = rest.partition("@")
         if not number.isdecimal() or not at or not folder:
             raise ArgumentError(f"target {text!r}", expected="axis:NUMBER@FOLDER.vectors", where="target")
+        if Path(folder).suffix == ".parquet":
+            vectors = f"{Path(folder).with_suffix('.vectors')}"
+            raise ArgumentError(f"an axis of {folder}", expected=f"of the vectors beside it: axis:{number}@{vectors}", where="target")
         return axis(folder, int(number), model=model)
+    if form == "region" and not _is_file(rest) and Path(rest.partition(":")[0]).suffix.lower() in MASKS:
+        raise ArgumentError(f"no such file {rest.partition(':')[0]!r}", expected="a mask of the photo's size", where="target")
     if form == "region" and rest and _is_file(rest):
         path, _, label = rest.partition(":") if not Path(rest).is_file() else (rest, "", "")
         return Region(mask=read_mask(Path(path)), label=label or None, name=f"the region of {Path(path).name}")

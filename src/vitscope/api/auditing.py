@@ -164,8 +164,7 @@ def answering(model: LoadedModel) -> tuple[tuple[str, ...], Callable[[NDArray[np
 
     from vitscope.models.checkpoint import plain_labels
 
-    size = model.described.input_size or (224, 224)
-    scores = model.answer(torch.zeros(1, 3, *size))
+    scores = model.answer(torch.zeros(1, 3, *(model.described.input_size or _prepared_size(model))))
     if scores is None:
         return (), None
     classes = int(scores.shape[-1])
@@ -177,6 +176,19 @@ def answering(model: LoadedModel) -> tuple[tuple[str, ...], Callable[[NDArray[np
         return np.asarray(found.double().cpu().numpy())
 
     return labels, answer
+
+
+def _prepared_size(model: LoadedModel) -> tuple[int, int]:
+    """The size the model's own preparation leads to, of a model that states none.
+
+    Raises:
+        ModelError: nothing is known about its preprocessing.
+    """
+    from vitscope.core.sample import Sample
+
+    ramp = np.add.outer(np.arange(256), np.arange(256)) // 2  # a preparation is refused whose result does not depend on the photo
+    pixels, _ = model.prepare([Sample(id="ramp", pixels=np.repeat(ramp[None, :, :, None], 3, axis=3).astype(np.uint8))])
+    return int(pixels.shape[-2]), int(pixels.shape[-1])
 
 
 def provenance_of(model: LoadedModel) -> Any:

@@ -13,6 +13,7 @@ from vitscope.api.drawn import on_patches_of
 from vitscope.core.maps import TokenMap
 from vitscope.errors import ArgumentError
 from vitscope.views.explore import CARRY_BYTES, MAPS, MEANS, POOLED, ROWS, Carried, Stored, level_for, stored_facts
+from vitscope.views.marks import chosen_in, mark_of
 
 if TYPE_CHECKING:
     from vitscope.auditing.audit import Audit
@@ -36,10 +37,12 @@ def carry(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], limit: int = CA
     photos = [(trace[i], [one[i] for one in maps]) for trace, maps in explained for i in range(len(trace))]
     entries = [entry(trace) for trace, _ in photos]
     sizes = [(len(e["layers"]), sum(layer["heads"] for layer in e["layers"]), int(e["tokens"]["n"])) for e in entries]
-    level = level_for(sizes, limit)
+    room = limit // 4 // max(len(photos), 1) if any(e["boxes"] for e in entries) else 0
+    level = level_for(sizes, limit - room * len(photos))
     told = _told([trace.samples[0] for trace, _ in photos], audits)
     return [
-        _carried(trace, maps, {**facts, "audit": audit}, level) for (trace, maps), facts, audit in zip(photos, entries, told, strict=True)
+        _carried(trace, maps, {**facts, "audit": audit}, level, room)
+        for (trace, maps), facts, audit in zip(photos, entries, told, strict=True)
     ]
 
 
@@ -54,15 +57,27 @@ def _told(samples: Sequence[Sample], audits: Sequence[Audit]) -> list[dict[str, 
     return [{"how": "carried", "why": "", "panel": panel(one)} for one in audits]
 
 
-def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str) -> Carried:
+def _carried(trace: Trace, maps: Sequence[TokenMap], facts: dict[str, Any], level: str, room: int) -> Carried:
     level = MAPS if not facts["layers"] else level if trace.stages is None else POOLED
     arrays: Arrays = {f"maps/{i}": on_patches_of(trace, one).tokens for i, one in enumerate(maps)}
     names = () if level in (ROWS, MAPS) else _askable(facts)
-    if level != MAPS:
-        arrays |= _exact_rows(trace, facts, names)
+    names += _boxes(facts, maps, level, room)
+    arrays |= _exact_rows(trace, facts if level != MAPS else {"pooled": None}, names)
     if level in (ROWS, MEANS):
         arrays |= _coded(trace, heads=level == ROWS)
     return Carried({**facts, "stored": stored_facts(Stored(level, names, tuple(maps)))}, arrays)
+
+
+def _boxes(facts: dict[str, Any], maps: Sequence[TokenMap], level: str, room: int) -> tuple[str, ...]:
+    """The boxes whose rows are carried beside the others: those of the maps, then the likeliest, as many as have room; at least one."""
+    boxes = facts["boxes"]
+    if not boxes or boxes["why"] or ("layers" not in boxes and level == ROWS):
+        return ()
+    heads = sum(layer["heads"] for layer in boxes.get("layers", facts["layers"]))
+    chosen = chosen_in([mark_of(one) for one in maps])
+    ordered = sorted(boxes["found"], key=lambda one: one["number"] not in chosen)
+    count = max(room // (4 * heads * int(facts["tokens"]["n"])), 1)
+    return tuple(f"box {one['number']}" for one in ordered[:count])
 
 
 def _askable(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -80,11 +95,13 @@ def _exact_rows(trace: Trace, facts: dict[str, Any], names: Sequence[str]) -> Ar
 
 def _coded(trace: Trace, *, heads: bool) -> Arrays:
     """Head means of every row, and where asked every head's rows, in one byte a value."""
+    from vitscope.methods.boxes import asking
     from vitscope.methods.heads import all_rows
     from vitscope.views.coding import TOP, encode
 
-    n, layers, count = trace.layout.n, len(trace.blocks), sum(call.heads for call in trace.blocks)
-    first = np.cumsum([0, *(call.heads for call in trace.blocks)])
+    calls, n = asking(trace), trace.layout.n
+    layers, count = len(calls), sum(call.heads for call in calls)
+    first = np.cumsum([0, *(call.heads for call in calls)])
     means: Arrays = {"means": np.zeros((layers, n, n), np.uint8), "means_max": np.zeros((layers, n), np.float32)}
     rows: Arrays = {
         "rows": np.zeros((count, n, n), np.uint8),

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitscope.errors import VitscopeError
+from vitscope.errors import MethodError, VitscopeError
+from vitscope.methods.boxes import cell_calls
 
 if TYPE_CHECKING:
     from vitscope.methods import Method
-    from vitscope.trace import Trace
+    from vitscope.trace import AttentionCall, Trace
 
 #: Methods that show a rough map first and refine it.
 PROGRESSIVE = ("rollout",)
@@ -26,13 +27,20 @@ def entry(trace: Trace) -> dict[str, Any]:
 
     facts = source_facts(trace.samples[0], trace.placements[0], trace.layout, trace.provenance)
     why = _no_rows(trace)
-    sinks, notes = ([], [f"No rows of attention here: {why}"]) if why else _sinks(trace)
+    cells = cell_calls(trace)
+    layers = [_call(call) for call in cells] if why else [_layer(trace, number) for number in range(len(trace.blocks))]
+    sinks, notes = _sinks(trace) if layers else ([], [])
     starts = trace.layout.readouts
     if len(starts) > 1:
         notes = [*notes, f"The head reads {' and '.join(r.name for r in starts)}; pooled is the first of them here."]
+    boxes = boxes_entry(trace)
     return {
         **facts,
-        "layers": [] if why else [_layer(trace, number) for number in range(len(trace.blocks))],
+        "tokens": _tokens(facts["tokens"], boxes),
+        "layers": layers,
+        "boxes": boxes,
+        "no_rows": why,
+        "target_forms": _forms(trace),
         "top": [[label, share] for label, share in trace.top(5)] if trace.answers else [],
         "labels": list(trace.labels),
         "methods": methods(trace, why),
@@ -41,10 +49,47 @@ def entry(trace: Trace) -> dict[str, Any]:
     }
 
 
+def boxes_entry(trace: Trace) -> dict[str, Any] | None:
+    """A detector's boxes, likeliest first, and the layers in which they look where those are not the patches' own; None without boxes."""
+    from vitscope.aiming import found_boxes
+    from vitscope.methods.boxes import box_calls
+    from vitscope.views.marks import box_facts
+
+    if trace.made.boxes is None:
+        return None
+    found, why = box_facts(found_boxes(trace.scene)), ""
+    try:
+        calls = box_calls(trace)
+    except MethodError as error:
+        calls, why = (), str(error)
+    own = not why and calls != trace.blocks
+    return {"found": found, "why": why, **({"layers": [_call(call) for call in calls]} if own else {})}
+
+
+def _forms(trace: Trace) -> list[str]:
+    """How targets that are no label of the whole photo are written."""
+    if trace.made.boxes is not None:
+        return ["box:NUMBER", "box:X,Y"]
+    return ["pixel:ROW,COLUMN", "region:X0,Y0,X1,Y1"] if trace.made.grid is not None else []
+
+
+def _tokens(facts: dict[str, Any], boxes: dict[str, Any] | None) -> dict[str, Any]:
+    """The tokens; those that are boxes are asked for as boxes."""
+    if boxes is None or boxes["why"] or "layers" in boxes:
+        return facts
+    queries = [token for token in facts["named"] if token["kind"] == "query"]
+    named = {token["token"]: f"box {number}" for number, token in enumerate(queries)}
+    known = [{**token, "id": named[token["token"]], "name": named[token["token"]]} for token in queries]
+    return {**facts, "named": [token for token in facts["named"] if token["kind"] != "query"] + known}
+
+
+def _call(call: AttentionCall) -> dict[str, Any]:
+    return {"path": call.path, "heads": call.heads, "kind": call.kind}
+
+
 def _layer(trace: Trace, number: int) -> dict[str, Any]:
     """One layer; of a hierarchical model with its own grid, and how many tokens one query sees there."""
-    call = trace.blocks[number]
-    facts = {"path": call.path, "heads": call.heads, "kind": call.kind}
+    facts = _call(trace.blocks[number])
     if trace.stages is None:
         return facts
     from vitscope.methods.windows import widest
@@ -59,6 +104,7 @@ def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
     rows = []
     for method in METHODS.values():
         why = _why_not(trace, method, no_rows)
+        named = [name for name in method.options if name not in INTERNAL]
         rows.append(
             {
                 "name": method.name,
@@ -67,7 +113,7 @@ def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
                 "why": why,
                 "class_specific": method.class_specific,
                 "signed": method.signed,
-                "options": [name for name in method.options if name not in INTERNAL],
+                "options": [name for name in named if name != "layer" or not no_rows or method.reads_attention],
                 "shows": method.shows,
                 "does_not_show": method.does_not_show,
                 "source": method.source,
@@ -80,11 +126,21 @@ def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
 def _why_not(trace: Trace, method: Method, no_rows: str) -> str:
     if method.class_specific and not trace.answers:
         return "this model has no class scores"
-    if method.reads_attention and no_rows:
+    if method.reads_attention and no_rows and not (method.name == "attention" and _detector_looks(trace)):
         return no_rows
     if method.name == "integrated-gradients" and find_spec("captum") is None:
         return "captum is not installed: pip install 'vitscope[captum]'"
     return ""
+
+
+def _detector_looks(trace: Trace) -> bool:
+    """Whether a detector's boxes or cells have rows of attention on the picture, where the model has no one grid."""
+    from vitscope.methods.boxes import box_calls
+
+    try:
+        return bool(box_calls(trace))
+    except MethodError:
+        return bool(cell_calls(trace))
 
 
 def _no_rows(trace: Trace) -> str:

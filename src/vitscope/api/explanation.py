@@ -108,7 +108,7 @@ def explain(
     for name in names:
         say(name)
         maps += _maps_of(trace, name, chosen, aim)
-    checked = _checked(trace, maps, chosen, say) if chosen.check else maps
+    checked = _checked(trace, maps, aim, chosen.seed, say) if chosen.check else maps
     return Explanation(trace, tuple(checked), tuple(_audited(model, trace, say)) if chosen.audit else ())
 
 
@@ -161,12 +161,12 @@ def _audited(model: LoadedModel, trace: Trace, say: Tell) -> Iterator[Audit]:
         yield audit_sample(model, sample)
 
 
-def _checked(trace: Trace, maps: Sequence[TokenMap], options: Options, say: Tell) -> list[TokenMap]:
+def _checked(trace: Trace, maps: Sequence[TokenMap], aim: object, seed: int, say: Tell) -> list[TokenMap]:
     """The same maps with their trust figures."""
     from vitscope.trust import check
 
     done = []
     for one in maps:
         say(f"how far to trust {one.method}")
-        done.append(check(trace, one, seed=options.seed))
+        done.append(check(trace, one, target=aim, seed=seed))
     return done

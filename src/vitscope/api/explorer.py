@@ -316,8 +316,6 @@ class Explorer:
         arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(self._trace(number), one).tokens}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
-        labels = self._sources[number].facts["labels"]
-        index, against = one.meta.get("target_index"), one.meta.get("target_against")
         meta = {
             "method": one.method,
             "title": METHODS[one.method].title,
@@ -327,8 +325,7 @@ class Explorer:
             "layer": one.layer,
             "head": one.head,
             "query": one.query if query is None else query_text(query),
-            "target": labels[index] if isinstance(index, int) else None,
-            "against": labels[against] if isinstance(against, int) else None,
+            **_explained(one, self._sources[number].facts["labels"]),
             "parameters": plain(one.parameters),
             "hidden": plain(one.hidden_mass()),
             "uniform": mean_token(one),
@@ -393,6 +390,19 @@ def _asked_at(trace: Trace, chosen: dict[str, Any]) -> tuple[dict[str, Any], Any
         return chosen, "pooled" if trace.stages is not None else None
     asked = chosen["query"]
     return {**chosen, "query": query_at(trace, asked, chosen.get("layer", -1))}, asked if trace.stages is not None else None
+
+
+def _explained(one: TokenMap, labels: Sequence[str]) -> dict[str, Any]:
+    """What a map is of: its target and what that is set against, as people name them, and where on the photo it is."""
+    from vitscope.views.marks import mark_of
+
+    index, against = one.meta.get("target_index"), one.meta.get("target_against")
+    whole = one.target[0] if one.target else None
+    return {
+        "target": labels[index] if isinstance(index, int) else whole,
+        "against": labels[against] if isinstance(against, int) else None,
+        "mark": mark_of(one),
+    }
 
 
 def _aim(asked: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 from vitscope.errors import ArgumentError
 from vitscope.views.colour import Limits, limits_of
 from vitscope.views.frame import Frame
+from vitscope.views.marks import Drawn, chosen_in, drawn, kept
 from vitscope.views.normalise import NORM_WORDS, RANGE_WORDS, limits_for, normalise
 from vitscope.views.plain import percent, short
 from vitscope.views.scene import Large, Lines, Scene, Small
@@ -106,11 +107,12 @@ def _padded(source: Mapping[str, Any]) -> NDArray[np.bool_]:
 def _small(compute: Compute, a: _Side, b: _Side | None) -> tuple[Small | None, list[Limits]]:
     """Every head of every layer, and the scale of each map on the photo where it belongs to the same ones."""
     source, state = a.source, a.state
-    if not source["layers"]:
+    asked = layers_asked(source, state.query)
+    if not asked:
         return None, []
     block = _last(compute, "rows", {"source": state.source, "query": state.query})
     values = _patches(source, block.arrays["rows"], state.norm)
-    layers = tuple(i for i, layer in enumerate(source["layers"]) for _ in range(layer["heads"]))
+    layers = tuple(i for i, layer in enumerate(asked) for _ in range(layer["heads"]))
     padded = _padded(source)
     rows, groups = values, list(layers)
     beside = [s for s in (a, b) if s is not None and s.state.method == "attention" and s.values.shape[-1] == values.shape[-1]]
@@ -128,7 +130,15 @@ def _small(compute: Compute, a: _Side, b: _Side | None) -> tuple[Small | None, l
 
 
 def _layer(side: _Side) -> int:
-    return len(side.source["layers"]) - 1 if side.state.layer is None else side.state.layer
+    return len(layers_asked(side.source, side.state.query)) - 1 if side.state.layer is None else side.state.layer
+
+
+def layers_asked(source: Mapping[str, Any], query: str) -> list[Mapping[str, Any]]:
+    """The layers that a query's rows are of: of a detector's boxes, where they look from a decoder, that decoder's."""
+    boxes: Mapping[str, Any] = source["boxes"] or {}
+    own: list[Mapping[str, Any]] = boxes.get("layers", [])
+    patches: list[Mapping[str, Any]] = source["layers"]
+    return own if own and (query.startswith("box") or (query == "pooled" and source["pooled"] is None)) else patches
 
 
 def _ends(limits: list[Limits]) -> str:
@@ -182,7 +192,17 @@ def _large(side: _Side, limits: Limits, name: str) -> Large:
     place = state.query.split(",") if "," in state.query and facts["query"] else ()
     marked = (int(place[0]), int(place[1])) if place else None
     picture = _picture(source)
-    return Large(name + ", ".join(said), side.grid, picture, _frame(source, picture), unit, limits, words, marked)
+    marks = _marks(source, state, facts["mark"], (picture.shape[0], picture.shape[1]))
+    return Large(name + ", ".join(said), side.grid, picture, _frame(source, picture), unit, limits, words, marked, marks)
+
+
+def _marks(source: Mapping[str, Any], state: State, mark: Mapping[str, Any] | None, shown: tuple[int, int]) -> tuple[Drawn, ...]:
+    """The likely boxes, and what the map is about, in pixels of the photo as shown; none where the state draws none."""
+    if state.boxes is None:
+        return ()
+    size = source["frame"]["photo_size"]
+    found = kept((source["boxes"] or {}).get("found", []), chosen_in([mark]), state.boxes)
+    return tuple(one.scaled(shown[0] / size[0], shown[1] / size[1]) for one in drawn((size[0], size[1]), found, [mark]))
 
 
 def _scale_words(state: State, *, alone: bool) -> str:
@@ -217,7 +237,7 @@ def _difference(a: _Side, b: _Side) -> Large | str:
 def _lines(compute: Compute, a: _Side) -> tuple[Lines | None, tuple[str, ...]]:
     """The strongest links of the layer and head, and the sentence that says what they leave out."""
     state, source = a.state, a.source
-    if state.links is None or not source["layers"]:
+    if state.links is None or layers_asked(source, state.query) != source["layers"] or not source["layers"]:
         return None, ()
     wanted = {key: value for key, value in state.links.items() if key != "by"}
     head = state.head if state.head.isdecimal() else "mean"

@@ -61,6 +61,7 @@ def words_of(maps: Sequence[TokenMap]) -> dict[str, dict[str, str]]:
 
 
 def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[np.floating]], picture: int) -> View:
+    from vitscope.aiming import found_boxes
     from vitscope.views.photo import Fed, build_photo_view
 
     raw = trace.pixels[picture].detach().float().cpu().numpy().transpose(1, 2, 0)
@@ -74,6 +75,7 @@ def _view(trace: Trace, maps: Sequence[TokenMap], developed: dict[int, NDArray[n
         [one[picture] for one in maps],
         develop={i: rows[picture] for i, rows in developed.items()},
         explain=words_of(maps),
+        boxes=[] if trace.made.boxes is None else found_boxes(trace.scene, picture),
     )
 
 

@@ -24,6 +24,8 @@ from vitscope.trace import AttentionCall
 
 #: Rows looked at in each call, spread over the queries.
 ROWS = 16
+#: An effect counts where it is this many times what rounding alone does to the output.
+ABOVE_ROUNDING = 10
 #: Largest allowed distance of A·V from the output (relative), by the type the model works in.
 OUT_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 2e-2}
 IDLE = "the answer does not depend on attention: untrained weights (zero head, tiny layer scales)? load trained ones"
@@ -56,7 +58,8 @@ class Proof:
         shape: every block's call has the layout's number of queries and keys; measured: calls that have not.
         rows: attention rows sum to one; measured: the largest distance from one.
         reconstruction: ``A V`` is the call's own output; measured: the largest difference over the output's largest value.
-        effect: another attention gives other logits; measured: the smallest relative change over the kinds of call.
+        effect: another attention gives other logits; measured: the smallest relative change over the kinds of call,
+            which must be ten times what moving every pixel by one rounding step does.
     """
 
     complete: Check
@@ -237,24 +240,37 @@ def _remixed(rows: Tensor, v: Tensor, out: Tensor) -> Tensor:
 
 
 def prove_effect(module: nn.Module, forward: Watched, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None) -> Check:
-    """Let the queries of one call of each kind look at one key alone: the logits must move.
+    """Let the queries of one call of each kind look at one key alone: the logits must move, by far more than rounding moves them.
 
     A model without logits must move its last block's output. A call outside the blocks that the logits do not use is told apart.
     """
-    before, again = (_observed(module, forward, pixels, blocks) for _ in range(2))
-    noise = _change(before, again)
+    before = _observed(module, forward, pixels, blocks)
+    least = ABOVE_ROUNDING * _rounding(module, forward, pixels, calls, blocks, before)
     smallest, unused = float("inf"), []
     for numbers in _kinds(module, calls, blocks):
         change = _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers[-1:]))
-        change = change if change > 10 * noise else _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers))
-        if change <= 10 * noise and _beside(module, forward, pixels, blocks, calls, numbers):
+        change = change if change > least else _change(before, _observed(module, forward, pixels, blocks, sharpen=numbers))
+        if change <= least and _beside(module, forward, pixels, blocks, calls, numbers):
             unused.append(calls[numbers[-1]].path)
             continue
         smallest = min(smallest, change)
     text = f"letting all queries look at one key changes the output by {smallest:.2g} of its largest value"
     if unused:
         text += f"; not used by the output: {', '.join(unused)}"
-    return Check(passed=10 * noise < smallest < float("inf"), measured=smallest, tolerance=10 * noise, text=text)
+    return Check(passed=least < smallest < float("inf"), measured=smallest, tolerance=least, text=text)
+
+
+def _rounding(
+    module: nn.Module, forward: Watched, pixels: Tensor, calls: Sequence[AttentionCall], blocks: Blocks | None, before: Tensor
+) -> float:
+    """What rounding does to the output: its change when every pixel moves by one rounding step, up or down, and no less than one step.
+
+    Two equal passes would not tell: on a processor that always adds in the same order they agree to the last bit.
+    """
+    step = max(torch.finfo(call.out.dtype).eps for call in calls)
+    signs = torch.randint(2, pixels.shape, generator=torch.Generator().manual_seed(0)).to(pixels) * 2 - 1
+    nudged = pixels * (1 + step * signs) if pixels.is_floating_point() else pixels  # a picture as words of a codebook
+    return max(step, _change(before, _observed(module, forward, nudged, blocks)))
 
 
 def _beside(

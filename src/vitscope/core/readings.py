@@ -105,6 +105,17 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A two-tower model's own zero-shot score of the photo for a text: ``scale · cos(picture, text) + bias``, all of them the model's.
+
+    Attributes:
+        text: in words, as the model's text tower is to read it ("a photo of a cat").
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Pixel:
     """A class's score at one pixel of the photo as displayed.
 
@@ -165,7 +176,24 @@ class Detected:
     box: BoxXY
 
 
-Noun = Feature | SimilarTo | Axis | Pixel | Region | Box
+@dataclass(frozen=True)
+class Mark:
+    """Where on the photo a score at a place is read, for drawing it there.
+
+    Attributes:
+        kind: "pixel", "region" or "box".
+        box: ``(x0, y0, x1, y1)`` in pixels of the photo as displayed: the pixel's own square, the region's bounds, or the box.
+        number: of a detector's box.
+        outline: of a region that is no rectangle: lines ``(x0, y0, x1, y1)`` along its border.
+    """
+
+    kind: str
+    box: BoxXY
+    number: int | None = None
+    outline: tuple[BoxXY, ...] = ()
+
+
+Noun = Feature | SimilarTo | Axis | Text | Pixel | Region | Box
 
 # what a target keeps
 
@@ -185,6 +213,7 @@ class Directions:
     Attributes:
         cosine: the cosine with each row, and not the product.
         block: None: what the model makes at its end.
+        scale, bias: what the column is multiplied by, and what is then added (a two-tower model's own).
     """
 
     rows: Values
@@ -192,13 +221,20 @@ class Directions:
     cosine: bool = False
     block: int | None = None
     tokens: Values | None = None
+    scale: float = 1.0
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)
 class Places:
-    """Columns are classes: their scores at ``m`` places (pixels of the head's own grid, or boxes), summed with these weights ``[m]``."""
+    """Columns are classes: their scores at ``m`` places (pixels of the head's own grid, or boxes), summed with these weights ``[m]``.
+
+    Attributes:
+        mark: where on the photo that is; it follows from the weights' origin and is not compared.
+    """
 
     weights: Values
+    mark: Mark | None = field(default=None, compare=False)
 
 
 Reading = Features | Directions | Places
@@ -243,6 +279,31 @@ def region_weights(placement: Placement, grid: tuple[int, int], mask: NDArray[np
         raise ArgumentError("the whole region was cropped away: the model never saw it", expected="a region it saw", where="target")
     weights = _bilinear(placement, grid, 0).T @ (seen.astype(np.float64) @ _bilinear(placement, grid, 1))
     return np.asarray(weights.ravel() / count), count / int(mask.sum())
+
+
+#: Cells along the longer side of a mask whose border is drawn: finer than a screen shows.
+OUTLINE_CELLS = 640
+
+
+def outline_of(mask: NDArray[np.bool_]) -> tuple[BoxXY, ...]:
+    """The border of a mask ``[H, W]`` as lines ``(x0, y0, x1, y1)`` in its pixels; of a large one, of every k-th row and column."""
+    step = -(-max(mask.shape) // OUTLINE_CELLS)
+    cells = np.asarray(mask[step // 2 :: step, step // 2 :: step] if step > 1 else mask)
+    across = [(x0, y, x1, y) for y, x0, x1 in _runs(cells)]
+    down = [(x, y0, x, y1) for x, y0, y1 in _runs(cells.T)]
+    height, width = mask.shape
+    return tuple(
+        (min(a * step, width), min(b * step, height), min(c * step, width), min(d * step, height)) for a, b, c, d in (*across, *down)
+    )
+
+
+def _runs(cells: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Edges between rows, joined along each: (line, first column, column after the last)."""
+    edges = np.diff(np.pad(cells, ((1, 1), (0, 0))).astype(np.int8), axis=0) != 0
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    line, first = np.nonzero(steps == 1)
+    last = np.nonzero(steps == -1)[1]
+    return list(zip(line.tolist(), first.tolist(), last.tolist(), strict=True))
 
 
 def _bilinear(placement: Placement, grid: tuple[int, int], axis: int) -> NDArray[np.float64]:

@@ -1,15 +1,16 @@
-"""Targets as text: ``feature:12``, ``pixel:120,340:road``, ``region:10,20,200,180:cat``, ``box:cat``."""
+"""Targets as text: ``feature:12``, ``text:a photo of a cat``, ``pixel:120,340:road``, ``region:10,20,200,180:cat``, ``box:cat``."""
 
 from __future__ import annotations
 
 import math
 
-from vitscope.core.readings import Box, Feature, Noun, Pixel, Region
+from vitscope.core.readings import Box, Feature, Noun, Pixel, Region, Text
 from vitscope.errors import ArgumentError
 
 #: How each is written; those that need another photo or a file are read by :mod:`vitscope.api.aims`.
 FORMS = {
     "feature": "feature:NUMBER",
+    "text": "text:WORDS",
     "pixel": "pixel:ROW,COLUMN[:LABEL]",
     "region": "region:X0,Y0,X1,Y1[:LABEL] or region:MASK.png[:LABEL], a file that is there",
     "box": "box:NUMBER, box:LABEL or box:X,Y, and [:LABEL]",
@@ -25,6 +26,11 @@ def noun_of(text: str) -> Noun | None:
     form, colon, rest = text.strip().partition(":")
     if not colon or form not in FORMS or not rest.strip():
         return None
+    return Text(rest.strip()) if form == "text" else _counted(text, form, rest)
+
+
+def _counted(text: str, form: str, rest: str) -> Noun:
+    """One of the forms that begin with numbers."""
     first, _, label = rest.partition(":")
     said = label.strip() or None
     numbers = _numbers(first)

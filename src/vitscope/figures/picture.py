@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ import numpy as np
 
 from vitscope.core.files import write_atomically
 from vitscope.errors import MissingExtra
+from vitscope.figures.marks import draw_marks
 from vitscope.views.colour import Limits, table
 from vitscope.views.frame import Frame
+from vitscope.views.marks import Drawn, drawn
 from vitscope.views.paint import DIM, overlaid
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View
-from vitscope.views.words import fact_line, hidden_line, method_title
+from vitscope.views.words import fact_line, hidden_line, map_words, method_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,6 +150,14 @@ def _draw_photo(axis: Axes, view: View, frame: Frame) -> None:
     dimmed = (photo * DIM).astype(np.uint8)
     axis.imshow(np.where(shown.placement.seen_mask()[..., None], photo, dimmed), interpolation="antialiased", aspect="auto")
     outline(axis, shown.placement.seen, shown)
+    draw_marks(axis, _marks(view, shown, view.of_kind("map")), named=True)
+
+
+def _marks(view: View, shown: Frame, panels: Sequence[Panel]) -> list[Drawn]:
+    """Boxes, and what these maps are about, in pixels of the photo as shown."""
+    full, size = Frame.from_facts(view.meta["frame"]).placement.photo_size, shown.placement.photo_size
+    found = drawn(full, view.meta["boxes"], [panel.facts["mark"] for panel in panels])
+    return [one.scaled(size[0] / full[0], size[1] / full[1]) for one in found]
 
 
 def outline(axis: Axes, box: tuple[float, float, float, float], shown: Frame) -> None:
@@ -164,13 +175,15 @@ def _draw_map(figure: Figure, sheet: Sheet, number: int, what: tuple[View, Panel
     limits = Limits(*(panel.limits or (0.0, 1.0)))
     photo = np.asarray(view.arrays["photo"], dtype=np.uint8)
     shown = frame.resized((photo.shape[0], photo.shape[1]))
-    target = panel.facts["target"]
-    axis = _panel(figure, sheet, number, method_title(panel) + (f" for {target}" if target else ""))
+    heading = f"{method_title(panel)} {map_words(panel)}".strip()
+    axis = _panel(figure, sheet, number, heading)
     picture = overlaid(photo, view.arrays[f"{panel.name}/grid"], shown, limits, strength=strength, smooth=smooth)
     axis.imshow(picture, interpolation="antialiased", aspect="auto")
     outline(axis, shown.covered, shown)
+    draw_marks(axis, _marks(view, shown, [panel]), named=False)
     draw_bar(figure.add_axes(sheet.box(number, HEADING + sheet.picture[0] + 0.09, 0.09, sheet.column)), limits)
-    _say(figure, sheet, number, 0.38, f"{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
+    whole = "" if _cut(heading, sheet.column, 10) == heading else f"{map_words(panel)}\n"
+    _say(figure, sheet, number, 0.38, f"{whole}{panel.unit}\n{fact_line(panel)}\n{hidden_line(panel)}")
 
 
 def draw_bar(axis: Axes, limits: Limits, colours: str = "") -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vitscope.core.files import write_atomically
 from vitscope.errors import ArgumentError, MissingExtra
+from vitscope.figures.marks import draw_marks
 from vitscope.figures.picture import FONT, INK, SOFT, draw_bar, outline
 from vitscope.views.paint import UNSEEN, overlaid, paint_grid, to_rgba
 from vitscope.views.scene import Large, Lines, Scene, Small
@@ -128,6 +129,7 @@ def _draw_large(page: _Page, left: float, top: float, scene: Scene, one: Large, 
     outline(axis, one.frame.covered, one.frame)
     if one.marked:
         _mark(axis, one)
+    draw_marks(axis, one.marks, named=True)
     if lines is not None and len(lines.weights):
         _draw_lines(axis, one, lines)
     draw_bar(page.axes(left, top + height + 0.08, width, 0.1), one.limits, colours)

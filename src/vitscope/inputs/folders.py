@@ -175,6 +175,8 @@ _METADATA = tuple(f"metadata{ending}" for ending in ENDINGS)
 
 
 def _read_given(path: Path) -> Table:
+    if not path.exists():
+        raise ArgumentError("no such file", expected="a table of labels", where=str(path))
     try:
         return read_table(path.read_bytes(), path.name)
     except OSError as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from vitscope.core.maps import TokenMap
-from vitscope.core.readings import Box
 from vitscope.errors import ArgumentError
-from vitscope.methods.boxes import box_calls, box_weights
 from vitscope.methods.fusion import fuse_heads, on_padding, push, push_heads, require_map
+from vitscope.methods.looking import Look, look_of
 from vitscope.methods.result import Said, per_picture, to_array, token_map
-from vitscope.methods.starts import Query, Start, box_of, query_text, start_of
+from vitscope.methods.starts import Query, Start, start_of
 from vitscope.trace import AttentionCall, Trace, checked_layer
 
 METHOD = "attention"
@@ -25,7 +24,8 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
         the read-out weights for "pooled" (CLS: its row; mean pooling: the mean of the patches' rows). Where the head pools by attention,
         "pooled" is the pool's own row at the last layer, and that row (mean over the pool's heads) times ``A_l`` before it; of a class
         token that joins after the blocks, its last row without what it gives itself. Of a detector's box (``query="box 3"``, "box cat"):
-        its query's row in a decoder layer's cross-attention, or in a block where boxes are tokens among the patches.
+        its query's row in a decoder layer's cross-attention, or in a block where boxes are tokens among the patches; of a patch of a
+        detector with a decoder: its row in an encoder layer.
 
     Shapes:
         values ``[b, n]``.
@@ -36,9 +36,9 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
     Raises:
         ArgumentError: layer, head, query or start out of range.
     """
-    box = _asked_box(trace, query)
-    if box is not None:
-        return _of_box(trace, box, layer, head)
+    look = look_of(trace, query)
+    if look is not None:
+        return _looked(trace, look, layer, head)
     require_map(trace, trace.blocks)
     number = _layer_number(trace, layer)
     begin = start_of(trace, query, start, number)
@@ -59,37 +59,29 @@ def attention(trace: Trace, layer: int = -1, head: int | str = "mean", query: Qu
 
 def attention_by_layer(trace: Trace, head: int | str = "mean", query: Query = "pooled", start: int = 0) -> list[Tensor]:
     """The row of every block (of a detector's box: of every layer in which it looks), first first: ``L`` tensors ``[b, n]``."""
-    box = _asked_box(trace, query)
-    if box is not None:
-        weights, _ = box_weights(trace, box)
-        return [_fused_row(call, weights, head) for call in box_calls(trace)]
+    look = look_of(trace, query)
+    if look is not None:
+        return [_fused_row(call, look.weights, head) for call in look.calls]
     require_map(trace, trace.blocks)
     rows = (_row(trace, start_of(trace, query, start, n), n, head)[0] for n in range(len(trace.blocks)))
     return [trace.on_first(number, row) for number, row in enumerate(rows)]
 
 
-def _asked_box(trace: Trace, query: Query) -> Box | None:
-    """The box a query names; the likeliest where a detector's head reads nothing but boxes that look from a decoder."""
-    return Box() if query == "pooled" and trace.unmapped and trace.on_cells else box_of(query)
-
-
-def _of_box(trace: Trace, box: Box, layer: int, head: int | str) -> TokenMap:
-    """The row of a box's query: in a decoder layer's cross-attention, or in a block where boxes are tokens."""
-    calls = box_calls(trace)
-    number = checked_layer(layer, len(calls))
-    weights, numbers = box_weights(trace, box)
-    values = _fused_row(calls[number], weights, head)
+def _looked(trace: Trace, look: Look, layer: int, head: int | str) -> TokenMap:
+    """A detector's box, in a decoder layer's cross-attention or in a block where boxes are tokens; or a cell, in an encoder layer."""
+    number = checked_layer(layer, len(look.calls))
+    call = look.calls[number]
     fused = head in ("max", "min")
     said = Said(
         method=METHOD,
         unit=f"attention weight ({head} over heads)" if fused else "attention weight (row sums to 1)",
-        parameters={"reads": "box", "call": calls[number].path},
+        parameters={"reads": look.name, "call": call.path},
         layer=number,
         head=str(head),
-        query=query_text(Box(numbers[0]) if len(set(numbers)) == 1 else box),
-        meta={"box": per_picture(numbers)},
+        query=look.query,
+        meta={"box": per_picture(look.boxes)} if look.boxes else {},
     )
-    return token_map(trace, to_array(values), said)
+    return token_map(trace, to_array(_fused_row(call, look.weights, head)), said)
 
 
 def _layer_number(trace: Trace, layer: int) -> int:

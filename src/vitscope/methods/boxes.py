@@ -1,4 +1,4 @@
-"""Where a detector's box looked: its query's rows of attention on the picture, layer by layer."""
+"""Where a detector looked: its boxes' queries and the cells of its feature map, which attention is theirs, layer by layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from vitscope.core.layout import Kind
 from vitscope.core.readings import Box, Places
 from vitscope.errors import MethodError
-from vitscope.methods.fusion import require_place
+from vitscope.methods.fusion import require_global, require_place
 from vitscope.trace import AttentionCall, Trace
 
 
@@ -28,6 +28,13 @@ def box_calls(trace: Trace) -> tuple[AttentionCall, ...]:
         require_place(trace)
         return trace.blocks
     found = tuple(call for call in trace.calls if (call.queries, call.keys) == (count, trace.layout.n)) if trace.on_cells else ()
+    if found and count == trace.layout.n:
+        raise MethodError(
+            f"{count} boxes and {count} cells of the picture: which attention is the boxes' cannot be told by its size",
+            expected="another number of cells than of boxes",
+            where=trace.provenance.model,
+            todo="load it with another input_size",
+        )
     if not found:
         raise MethodError(
             "its boxes do not weigh the picture's tokens",
@@ -36,6 +43,36 @@ def box_calls(trace: Trace) -> tuple[AttentionCall, ...]:
             todo="use grad-cam, integrated-gradients or occlusion with a box as the target",
         )
     return found
+
+
+def cell_calls(trace: Trace) -> tuple[AttentionCall, ...]:
+    """The attention calls in which the cells of a detector's feature map look at each other: its encoder's; () where there are none.
+
+    That the first one's tokens are the cells, in raster order, is measured; the encoder's further layers hand the same tokens on.
+    """
+    count = 0 if trace.made.boxes is None else int(trace.made.boxes.shape[1])
+    n = trace.layout.n
+    if not (trace.unmapped and trace.on_cells and trace.calls) or count in (0, n):
+        return ()
+    same = _numberless(trace.calls[0].path)
+    return tuple(call for call in trace.calls if (call.queries, call.keys) == (n, n) and _numberless(call.path) == same)
+
+
+def _numberless(path: str) -> str:
+    """A module path that is the same for each layer of a stack."""
+    return ".".join("*" if part.isdecimal() else part for part in path.split("."))
+
+
+def asking(trace: Trace) -> tuple[AttentionCall, ...]:
+    """The layers in which patches ask all tokens: the blocks, or a detector's encoder.
+
+    Raises:
+        MethodError: see :func:`vitscope.methods.fusion.require_global`.
+    """
+    cells = cell_calls(trace)
+    if not cells:
+        require_global(trace, trace.blocks)
+    return cells or trace.blocks
 
 
 def box_weights(trace: Trace, box: Box) -> tuple[Tensor, list[int]]:

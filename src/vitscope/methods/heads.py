@@ -11,10 +11,12 @@ from torch import Tensor
 
 from vitscope.errors import ArgumentError
 from vitscope.methods.attention import head_rows
+from vitscope.methods.boxes import asking
 from vitscope.methods.fusion import require_global, require_place
+from vitscope.methods.looking import Look, look_of
 from vitscope.methods.starts import Query, Start, start_of
 from vitscope.methods.windows import on_first_grid, query_at, reach
-from vitscope.trace import Trace
+from vitscope.trace import AttentionCall, Trace
 
 #: A token is a sink where it receives so many times the share of an even spread (Xiao et al., 2024, call such tokens attention sinks).
 SINK = 8.0
@@ -33,7 +35,8 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
     """The attention row of a query in every head of every layer, as ``attention(trace, layer, head, query)`` gives each.
 
     Of a hierarchical model each layer is drawn on the first grid, asked by its token that covers the query's patch; what lies outside that
-    token's window is NaN (:mod:`vitscope.methods.windows`).
+    token's window is NaN (:mod:`vitscope.methods.windows`). Of a detector's box the layers are those in which it looks, of a patch of a
+    detector with a decoder those of the encoder (:mod:`vitscope.methods.looking`).
 
     Shapes:
         trace: of one picture; returns ``[M, n]``, layer by layer, head by head, ``M`` the heads of all blocks together.
@@ -48,6 +51,9 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
     """
     if trace.stages is not None:
         return _staged_rows(trace, query)
+    look = look_of(trace, query)
+    if look is not None:
+        return _rows_looked(look), Start(look.query, look.name, look.weights, trace.layout.n), ()
     require_global(trace, trace.blocks)
     begin = start_of(trace, query)
     parts, notes = [], list(begin.notes)
@@ -58,6 +64,12 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
             rows = torch.cat([rows[: call.heads], rows.new_full((max(call.heads - len(rows), 0), rows.shape[1]), float("nan"))])
         parts.append(rows)
     return np.asarray(torch.cat(parts).float().cpu().numpy()), begin, tuple(notes)
+
+
+def _rows_looked(look: Look) -> NDArray[np.float32]:
+    """Every head of every layer in which a detector's box, or a cell of its feature map, looks; ``[M, n]``."""
+    rows = torch.cat([call.vecmat(look.weights)[0] for call in look.calls])
+    return np.asarray(rows.float().cpu().numpy())
 
 
 def _staged_rows(trace: Trace, query: Query) -> tuple[NDArray[np.float32], Start, tuple[str, ...]]:
@@ -90,8 +102,7 @@ def _patch_start(trace: Trace, query: Query) -> Start:
 
 def all_rows(trace: Trace) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Every row of every head, block by block of queries: (layer, first query, rows ``[h, m, n]``)."""
-    require_global(trace, trace.blocks)
-    for layer, call in enumerate(trace.blocks):
+    for layer, call in enumerate(asking(trace)):
         for at in call.blocks():
             yield layer, int(at[0]), np.asarray(call.rows(at)[0].float().cpu().numpy())
 
@@ -102,15 +113,13 @@ def received(trace: Trace) -> tuple[NDArray[np.float64], int]:
     Shapes:
         trace: of one picture; returns ``[n]`` and the number of queries asked (all, or an even selection of long sequences).
     """
-    require_global(trace, trace.blocks)
-    n = trace.layout.n
+    calls, n = asking(trace), trace.layout.n
     at = torch.arange(n) if n <= ASKED else torch.linspace(0, n - 1, ASKED // 4).round().long()
     vector = torch.zeros(1, n, dtype=torch.float64)
     vector[0, at] = 1.0 / len(at)
-    total = sum((_mean_over_heads(trace, layer, vector) for layer in range(len(trace.blocks))), torch.zeros(n, dtype=torch.float64))
-    return np.asarray((total * n / len(trace.blocks)).numpy()), len(at)
+    total = sum((_mean_over_heads(call, vector) for call in calls), torch.zeros(n, dtype=torch.float64))
+    return np.asarray((total * n / len(calls)).numpy()), len(at)
 
 
-def _mean_over_heads(trace: Trace, layer: int, vector: Tensor) -> Tensor:
-    call = trace.blocks[layer]
+def _mean_over_heads(call: AttentionCall, vector: Tensor) -> Tensor:
     return call.vecmat(vector.to(call.out.device))[0].mean(dim=0).double().cpu()

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vitscope.errors import ArgumentError
 from vitscope.methods.attention import head_number
-from vitscope.methods.fusion import require_global, require_place
+from vitscope.methods.boxes import asking
+from vitscope.methods.fusion import require_place
 from vitscope.methods.windows import cells_of
-from vitscope.trace import BLOCK_VALUES, AttentionCall, Trace
+from vitscope.trace import BLOCK_VALUES, AttentionCall, Trace, checked_layer
 
 #: More links than this are nothing a picture could show.
 MOST = 5000
@@ -62,11 +63,11 @@ def links(
         ArgumentError: layer, head, k or above out of range, or both or none of the two.
     """
     count, least = _wanted(k, above)
-    call = trace.block(layer)
     if trace.stages is not None:
         require_place(trace)
         return _in_windows(trace, layer, head, (count, least), stop)
-    require_global(trace, (call,))
+    calls = asking(trace)
+    call = calls[checked_layer(layer, len(calls))]
     heads = slice(None) if head == "mean" else slice(head_number(call, head), head_number(call, head) + 1)
     n, total = call.keys, 0
     weights = torch.zeros(0, device=call.out.device)

@@ -128,6 +128,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         ModelError: missing, unreadable or empty file.
     """
     path = Path(path)
+    if not path.exists():
+        raise ModelError("no such file", where=str(path), expected="class names, one a line")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -14,16 +14,21 @@ from typing import Any
 from torch import nn
 
 from vitscope.errors import ModelError
+from vitscope.models import others
+
+#: What a reference to a library's model begins with.
+SCHEMES = ("builtin", "hf", "timm", "torchvision", "open_clip")
 
 _FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def is_factory(ref: str) -> bool:
-    """Whether a reference names a function in a module that is there (installed, or in the folder one works in)."""
-    if not _FORM.fullmatch(ref):
+def is_function(ref: str) -> bool:
+    """Whether a reference is no scheme and name, but a function in a module that is there (installed, or in the folder one works in)."""
+    first = ref.partition(":")[0]
+    if not _FORM.fullmatch(ref) or first in (*SCHEMES, *others.schemes()):
         return False
     with _working_folder():
-        return importlib.util.find_spec(ref.partition(":")[0].partition(".")[0]) is not None
+        return importlib.util.find_spec(first.partition(".")[0]) is not None
 
 
 def made(ref: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -7,9 +7,10 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -17,6 +18,9 @@ from vitscope.core.layout import Kind
 from vitscope.errors import MissingExtra, ModelError, VitscopeError
 from vitscope.models.preparing import Preparation
 from vitscope.scoring import Made
+
+if TYPE_CHECKING:
+    from vitscope.models.words import TextTower
 
 Call = Callable[[nn.Module, Tensor], Any]
 
@@ -65,6 +69,7 @@ class Loaded:
         patch: ``(ph, pw)`` as the configuration has it; None where it says nothing.
         reads: what a headless model's head would read: "cls" or "patch mean"; "" where it is measured.
         flexible: takes inputs of any size (position embeddings are interpolated), so that it can be studied on a small one.
+        texts: how it reads texts, where it has a text tower.
         libraries: names of the libraries whose versions belong into the provenance.
     """
 
@@ -83,6 +88,7 @@ class Loaded:
     flexible: bool = False
     libraries: tuple[str, ...] = ()
     rest: Callable[[Any], Made] = field(default=lambda _: Made())
+    texts: TextTower | None = None
 
 
 def library(name: str, extra: str, purpose: str) -> ModuleType:
@@ -94,9 +100,15 @@ def library(name: str, extra: str, purpose: str) -> ModuleType:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Up to four of the names that look most like the one asked for."""
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or [k for k in known if name.split("_", maxsplit=1)[0] in k][:4]
-    return ", ".join(close or list(known)[:4])
+    """Up to four of the names that begin most like the one asked for, a library's own test models left out."""
+    asked = name.lower()
+
+    def unlike(one: str) -> tuple[float, int]:
+        begin = one[: len(asked)].lower()
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(begin, asked, strict=False))
+        return -difflib.SequenceMatcher(None, begin, asked).ratio(), -len(list(same))
+
+    return ", ".join(sorted((one for one in known if not one.startswith("test_")), key=unlike)[:4])
 
 
 @contextmanager

@@ -34,24 +34,29 @@ def given_preparation(options: Options, size: tuple[int, int] | None) -> tuple[P
     missing = tuple(name for name, value in needed.items() if value is None)
     if missing or size is None:
         return None, missing
-    return plain(size, _triple(given["mean"]), _triple(given["std"]), str(given.get("resize", "squash"))), ()
+    return plain(size, triple(given["mean"]), triple(given["std"]), str(given.get("resize", "squash"))), ()
 
 
 def _own(preprocess: Any, given: dict[str, Any]) -> Preparation:
     """The user's own preprocessing: followed step by step where every step is known, else measured."""
-    mean = _triple(given["mean"]) if "mean" in given else ()
-    std = _triple(given["std"]) if "std" in given else ()
+    mean = triple(given["mean"]) if "mean" in given else ()
+    std = triple(given["std"]) if "std" in given else ()
     steps = getattr(preprocess, "transforms", None)
     if isinstance(steps, (list, tuple)) and all(followed(step) for step in steps):
         normalize = next((step for step in steps if type(step).__name__ == "Normalize"), None)
-        mean, std = mean or _triple(getattr(normalize, "mean", 0.0)), std or _triple(getattr(normalize, "std", 1.0))
+        mean, std = mean or triple(getattr(normalize, "mean", 0.0)), std or triple(getattr(normalize, "std", 1.0))
         return Preparation(walk(steps), steps_text(steps), mean, std)
     if not callable(preprocess):
         raise ModelError(f"preprocess of type {type(preprocess).__name__}", expected="a function from a PIL image to a tensor [3, h, w]")
     return Preparation(opaque(preprocess), f"given by the user ({getattr(preprocess, '__name__', type(preprocess).__name__)})", mean, std)
 
 
-def _triple(value: Any) -> tuple[float, ...]:
+def triple(value: Any) -> tuple[float, ...]:
+    """Three numbers, of three or of one.
+
+    Raises:
+        ModelError: any other count.
+    """
     listed = [float(v) for v in value] if isinstance(value, (list, tuple, np.ndarray, Tensor)) else [float(value)] * 3
     if len(listed) != 3:
         raise ModelError(f"{len(listed)} numbers for mean or std", expected="one, or three (red, green, blue)")

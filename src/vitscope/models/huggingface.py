@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,9 @@ from vitscope.models.family import Loaded, Options, fetching, library, pair
 from vitscope.models.given import OPTIONS, given_preparation
 from vitscope.models.heads import places_of
 from vitscope.models.hf_processor import native_size, preparation_of, resized
+from vitscope.models.hf_texts import named_tokenizer, text_tower, two_towers
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation
-
-#: Vision towers of two-tower models.
-_TOWERS = {
-    "CLIPModel": "CLIPVisionModel",
-    "SiglipModel": "SiglipVisionModel",
-    "Siglip2Model": "Siglip2VisionModel",
-    "AltCLIPModel": "AltCLIPVisionModel",
-}
-
 
 #: Models that interpolate their position embeddings without being asked.
 _ANY_SIZE = ("dinov2", "dinov2_with_registers", "dinov3_vit", "yolos")
@@ -67,14 +59,14 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
         processor = _processor(transformers, name, given.get("backend"), where)
     if options.input_size is not None:
         processor = resized(processor, options.input_size)
-    described = _describe(module, ref, preparation_of(processor))
+    described = _describe(module, ref, preparation_of(processor), partial(named_tokenizer, name, where))
     return replace(described, input_size=described.input_size or options.input_size or native_size(processor))
 
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
     architecture = _base((getattr(config, "architectures", None) or [""])[0])
     kind = getattr(transformers, architecture, None)
-    if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
+    if kind is None or (getattr(kind, "main_input_name", "") != "pixel_values" and not two_towers(kind)):
         raise ModelError(
             f"architecture {architecture or config.model_type!r}", where=ref, expected="a transformers model of pictures (pixel_values in)"
         )
@@ -116,10 +108,10 @@ def _large(transformers: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _base(architecture: str) -> str:
-    """The class to load: of a two-tower model its vision tower, of a model that fills in hidden patches the model itself."""
+    """The class to load: of a model that fills in hidden patches the model itself."""
     for task in ("ForPreTraining", "ForMaskedImageModeling"):
         architecture = architecture.removesuffix(task) + "Model" if architecture.endswith(task) else architecture
-    return _TOWERS.get(architecture, architecture)
+    return architecture
 
 
 class _quiet:  # noqa: N801 - reads as a statement: with _quiet(transformers)
@@ -152,10 +144,16 @@ def _processor(transformers: Any, name: str, backend: str | None, where: dict[st
 
 
 def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
-    """What is known of a transformers model object; its image processor is given, found in the folder it came from, or asked for."""
-    given = options.only("processor", *OPTIONS)
-    processor = given.get("processor")
-    described = _describe(module, ref, None)
+    """What is known of a transformers model object; its image processor is given, found in the folder it came from, or asked for.
+
+    A two-tower model's texts need its tokenizer: given beside it or as part of a whole processor, or found in that folder.
+    """
+    given = options.only("processor", "tokenizer", *OPTIONS)
+    processor = getattr(given.get("processor"), "image_processor", given.get("processor"))
+    tokenizer = given.get("tokenizer") or getattr(given.get("processor"), "tokenizer", None)
+    described = _describe(
+        module, ref, None, lambda: tokenizer or named_tokenizer(str(getattr(module.config, "_name_or_path", "") or ""), {})
+    )
     preparation, missing = given_preparation(options, described.input_size)
     folder = str(getattr(module.config, "_name_or_path", "") or "")
     if processor is None and preparation is None and (Path(folder) / "preprocessor_config.json").is_file():
@@ -168,10 +166,10 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     return replace(described, preparation=preparation, missing=asked, input_size=size)
 
 
-def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
+def _describe(module: Any, ref: str, preparation: Preparation | None, tokenizer: Callable[[], Any]) -> Loaded:
     config = _vision(module.config)
     size = getattr(config, "image_size", None) or _largest_square(config)
-    prefix = learned_tokens(module)
+    prefix = learned_tokens(getattr(module, "vision_model", module) if two_towers(module) else module)
     patch = getattr(config, "patch_size", None)
     return Loaded(
         module=module,
@@ -184,11 +182,23 @@ def _describe(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
         prefix=prefix,
         patch=pair(patch) if patch else None,
         reads="cls" if Kind.CLS in prefix else "patch mean",
-        flexible=bool({"interpolate_pos_encoding", "spatial_shapes"} & set(inspect.signature(module.forward).parameters))
-        or config.model_type in _ANY_SIZE,
+        flexible=bool({"interpolate_pos_encoding", "spatial_shapes"} & set(_takes(module))) or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
-        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0)),
+        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0), side=_mask_side(module.config)),
+        texts=text_tower(tokenizer, pixel_inputs, module) if two_towers(module) else None,
     )
+
+
+def _mask_side(config: Any) -> tuple[int, int] | None:
+    """What a model's own post-processing enlarges the masks of queries to before it reads them; None: nothing."""
+    if config.model_type == "mask2former":
+        return (384, 384)
+    return pair(config.image_size) if config.model_type.startswith("eomt") else None
+
+
+def _takes(module: Any) -> Sequence[str]:
+    """What it can be given beside pixels: by its forward, or by the way in of its vision tower."""
+    return list(inspect.signature(module.get_image_features if two_towers(module) else module.forward).parameters)
 
 
 def _vision(config: Any) -> Any:
@@ -219,22 +229,37 @@ def as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
 
 def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
     """How to call it: position embeddings are interpolated where the input is of another size and the model can; patches in their order."""
-    takes = inspect.signature(module.forward).parameters
+    takes, whole = _takes(module), two_towers(module)
+    others = {"input_ids", "task_inputs"} & set(inspect.signature(module.forward).parameters)
 
     def call(model: Any, pixels: Tensor) -> Any:
-        given: dict[str, Any] = {}
+        given = pixel_inputs(model, pixels, takes)
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         if "interpolate_pos_encoding" in takes and native is not None and size != native:
             given["interpolate_pos_encoding"] = True
-        if "spatial_shapes" in takes:
-            return model(**as_patches(pixels, int(_vision(model.config).patch_size)))
-        if "noise" in takes and isinstance(model.config.patch_size, int):
-            # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
-            count = (size[0] * size[1]) // model.config.patch_size**2
-            given["noise"] = torch.arange(count, device=pixels.device)[None].expand(len(pixels), -1).float()
-        return model(pixel_values=pixels, **given)
+        if whole or not others:
+            return (model.get_image_features if whole else model)(**given)
+        try:
+            return model(**given)
+        except (ValueError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split())[:120]
+            raise ModelError(
+                f"it does not run on a picture alone ({said})", where=type(model).__name__, expected="pixel_values in"
+            ) from error
 
     return call
+
+
+def pixel_inputs(model: Any, pixels: Tensor, takes: Sequence[str]) -> dict[str, Any]:
+    """Pixels ``[b, 3, h, w]`` by the names a model takes them under."""
+    if "spatial_shapes" in takes:
+        return as_patches(pixels, int(_vision(model.config).patch_size))
+    given: dict[str, Any] = {"pixel_values": pixels}
+    if "noise" in takes and isinstance(model.config.patch_size, int):
+        # masked autoencoders shuffle their patches by this noise: rising noise keeps the order
+        count = (int(pixels.shape[-2]) * int(pixels.shape[-1])) // model.config.patch_size**2
+        given["noise"] = torch.arange(count, device=pixels.device)[None].expand(len(pixels), -1).float()
+    return given
 
 
 def output(out: Any) -> tuple[Tensor | None, Tensor]:

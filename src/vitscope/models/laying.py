@@ -19,7 +19,7 @@ from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
 from vitscope.core.layout import TokenLayout
-from vitscope.errors import CaptureError, ProofError, VitscopeError
+from vitscope.errors import CaptureError, ModelError, ProofError, VitscopeError
 from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
 from vitscope.models.kinds import Sides, kind_of, sides
@@ -76,14 +76,13 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
-    with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
-        forward(noise)
-    calls = recorder.calls
+    calls, seen = _heard(described, noise)
     if not calls:
         contains = probe(module, forward, noise)
         if contains:
             raise guards.none_heard(module)
-        return _on_pixels(described, noise, calls, f"this model has no attention ({contains.convolutions} convolutions in one pass)")
+        whose = "its picture tower" if described.texts else "this model"
+        return _on_pixels(described, noise, calls, f"{whose} has no attention ({contains.convolutions} convolutions in one pass)")
     plain: VitscopeError | None = None
     channels = any(kind_of(call, len(noise), seen) == "channel" for call in calls)
     if not channels and _one_grid(calls, len(noise)):
@@ -94,6 +93,24 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         if isinstance(plain, ProofError) and _gives_boxes(described, noise):
             return _on_pixels(described, noise, calls, f"attention is among boxes: {_line(plain)}")
     return _staged(described, noise, calls, (seen, plain))
+
+
+def _heard(described: Loaded, noise: Tensor) -> tuple[tuple[AttentionCall, ...], Sides]:
+    """The attention calls of one pass, and what the modules were given.
+
+    Raises:
+        ModelError: the model cannot be run on a picture.
+    """
+    module = described.module
+    try:
+        with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
+            described.call(module, noise)
+    except VitscopeError:
+        raise
+    except Exception:
+        _require_photos(described, noise)
+        raise
+    return recorder.calls, seen
 
 
 def _staged(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], known: tuple[Sides, VitscopeError | None]) -> Laid:
@@ -136,6 +153,26 @@ def _measured(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]
     laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
     laid.layouts  # noqa: B018 - each stage's grid must cover the picture
     return laid
+
+
+def _require_photos(described: Loaded, noise: Tensor) -> None:
+    """Say so where it is the model itself that cannot be run on a picture: one of videos or volumes, or of another size.
+
+    Raises:
+        ModelError: with what the model says.
+    """
+    try:
+        with ordinary_mode(grad=False):
+            described.call(described.module, noise)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        shape = list(noise.shape)
+        raise ModelError(
+            f"cannot be run on a photo {shape} ({said[:200]})",
+            where=described.ref,
+            expected="a model of single photos [b, 3, h, w], not of videos or volumes",
+            todo="or another input size",
+        ) from error
 
 
 def _reason(error: Exception, crossing: str) -> str:

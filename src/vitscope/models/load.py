@@ -15,11 +15,9 @@ from vitscope.capture.offload import Offload
 from vitscope.core.memory import bytes_of
 from vitscope.errors import ModelError
 from vitscope.models import bare, checkpoint, huggingface, openclip, others, timm, torchvision
-from vitscope.models.factory import is_factory, made
+from vitscope.models.factory import SCHEMES, is_function, made
 from vitscope.models.family import Loaded, Options
 from vitscope.models.loaded import LoadedModel
-
-SCHEMES = ("builtin", "hf", "timm", "torchvision", "open_clip")
 
 
 def load(
@@ -44,11 +42,12 @@ def load(
         device: where to run; an object of your own is left where it is.
         dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
         seed: for everything drawn at random (measuring, hiding, re-drawing).
-        memory: what a pass may keep, in bytes or as "2GB"; one that would keep more is refused before it runs.
+        memory: what a pass may have in use, weights not counted, in bytes or as "2GB"; one that would take more is refused before it runs.
         offload: where activations wait for the backward pass: "cpu" (of a GPU's pass) or "disk".
         given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``device_map``, ``offload_folder``, ``quantize="8bit"``
-            (hf, as transformers takes them); ``processor`` (HF object); ``own_aspect=True`` (timm's naflexvit: photos keep their
-            shape); ``preprocess`` (torchvision object, own module), ``mean``, ``std``, ``resize``, ``patch``, ``prefix`` (own module).
+            (hf, as transformers takes them); ``processor`` (HF object); ``tokenizer`` (HF or open_clip two-tower object, whose ``labels``
+            are texts); ``own_aspect=True`` (timm's naflexvit: photos keep their shape); ``preprocess`` (torchvision object, timm, own
+            module), ``mean``, ``std``, ``resize`` (the same), ``patch``, ``prefix`` (own module).
 
     Raises:
         ModelError: unknown scheme or name, a folder without config, a checkpoint that does not fit, or something a module needs told.
@@ -57,13 +56,13 @@ def load(
     size = given.pop("input_size", None)
     limit = None if memory is None else bytes_of(memory)
     if offload not in ("", "cpu", "disk"):
-        raise ModelError(f"offload {offload!r}", expected="cpu or disk", where="load")
+        raise ModelError(f"offload {offload!r}", expected="cpu or disk", where="offload")
     placed = given.get("device_map") is not None or given.get("quantize") is not None
     if placed and device is not None:
         raise ModelError("device beside device_map or quantize", expected="one of them", where="load")
     given |= {"dtype": _dtype(dtype)} if placed else {}
     options = Options(Path(weights) if weights is not None else None, labels, _size(size), seed, given)
-    if isinstance(ref, str) and _is_function(ref):
+    if isinstance(ref, str) and is_function(ref):
         module, told = made(ref)
         options = replace(options, **_told(options, told))
         described = replace(_object(module, options), ref=ref)
@@ -77,11 +76,6 @@ def load(
             described.module.to(device=_device(device), dtype=_dtype(dtype))
         described.module.requires_grad_(requires_grad=False)
     return LoadedModel(_named_classes(described, options.labels), seed=seed, memory=limit, offload=offload)
-
-
-def _is_function(ref: str) -> bool:
-    """Whether a reference is ``module:function``, and not a scheme and a name."""
-    return ref.partition(":")[0] not in (*SCHEMES, *others.schemes()) and is_factory(ref)
 
 
 def _told(options: Options, told: dict[str, Any]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from vitscope.core.embedding import Embedding
 from vitscope.core.layout import TokenLayout
 from vitscope.core.placement import Placement
 from vitscope.core.provenance import Provenance
-from vitscope.core.readings import Axis
+from vitscope.core.readings import Axis, Directions
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError
-from vitscope.models.budget import of_pass, pass_in_words, passes, within
+from vitscope.models.budget import at_fullest, of_pass, pass_in_words, passes, within
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
+from vitscope.models.factory import is_function
 from vitscope.models.family import Loaded
 from vitscope.models.heads import made_of
 from vitscope.models.hiding import hide_pixels
@@ -38,6 +39,7 @@ from vitscope.models.rules import keeps_rules
 from vitscope.models.sources import gather, is_prepared, prepared_pixels, shown
 from vitscope.models.study import BOXES, Facts, Study, learn, small_size, study
 from vitscope.models.weights import fingerprint, redrawn, version, works_in
+from vitscope.models.words import Words, with_classes
 from vitscope.scoring import Made
 from vitscope.trace import AttentionCall, Inputs, Needs, Trace
 
@@ -60,6 +62,9 @@ ON_PIXELS = ("grad-cam", "integrated-gradients", "occlusion")
 #: What can be explained of a model without a head.
 FEATURES = "feature:NUMBER, similar-to:PHOTO or axis:NUMBER@FILE.vectors"
 
+#: And of a two-tower model.
+TEXTS = "text:WORDS, "
+
 
 class LoadedModel:
     """A model ready to be traced. The module inside is never edited and never switched.
@@ -67,7 +72,7 @@ class LoadedModel:
     Attributes:
         module: the model itself, as loaded or as the user gave it.
         ref: the reference it was loaded by.
-        memory: bytes that a pass may keep; None: as many as it takes.
+        memory: bytes that a pass may have in use; None: as many as it takes.
         offload: where activations wait for the backward pass: "cpu", "disk", or "" where they are.
     """
 
@@ -75,15 +80,18 @@ class LoadedModel:
         self.memory = memory
         self.offload: Offload = offload
         self._passes: dict[tuple[object, ...], Footprint] = {}
-        self.described = described
+        self._fullest: dict[tuple[object, ...], int] = {}
+        self._given = described
+        self._words = Words(described, seed)
+        self.described = with_classes(described, self._words)
         self.module = described.module
         self.ref = described.ref
         self.seed = seed
         self._facts: Facts | None = None
         self._studies: dict[tuple[int, int], Study] = {}
-        self._learnt_from = ""
         self._fingerprint: tuple[object, str] | None = None
         self._twin: tuple[object, nn.Module] | None = None
+        self._learnt_from = "" if self.described is described else self.weights_fingerprint()
 
     def __repr__(self) -> str:
         return f"LoadedModel({self.ref!r})"
@@ -134,8 +142,25 @@ class LoadedModel:
         """Forget what was learnt of other weights; the fingerprint of those the module has now."""
         now = self.weights_fingerprint()
         if now != self._learnt_from:
-            self._facts, self._studies, self._learnt_from, self._passes = None, {}, now, {}
+            self._facts, self._studies, self._learnt_from, self._passes, self._fullest = None, {}, now, {}, {}
+            self._reread()
         return now
+
+    def _reread(self) -> None:
+        """Texts are embedded by the weights the module has now."""
+        self._words.forget()
+        self.described = with_classes(self._given, self._words)
+
+    def words(self, texts: Sequence[str]) -> Directions:
+        """How a two-tower model scores a picture for each of these texts; each list of texts is embedded once.
+
+        Raises:
+            MethodError: a model without a text tower.
+            ModelError: no tokenizer, or texts the model does not take.
+            ProofError: its own scores are of another form.
+        """
+        self._renew()
+        return self._words(texts)
 
     def study(self, input_size: tuple[int, int] | None = None) -> Study:
         """The layout and the calls for an input of this size (the model's own where not given): measured once, then kept."""
@@ -205,14 +230,37 @@ class LoadedModel:
             self._passes[key] = of_pass(self.described, self._study_at((int(shape[-2]), int(shape[-1]))), shape, needs)
         return self._passes[key]
 
-    def admit(self, pixels: Tensor, needs: Needs) -> None:
-        """Refuse a pass that would keep more than the limit, before it runs.
+    def fullest(self, shape: tuple[int, ...], needs: Needs = Needs(), *, moved: bool = False) -> int:  # noqa: B008 - frozen
+        """Bytes in use at the fullest moment of such a pass; ``moved``: with activations elsewhere until the backward pass.
 
         Raises:
-            CaptureError: with both numbers and what to do.
+            CaptureError: as :meth:`footprint`.
         """
-        if self.memory is not None:
-            within(self.memory, self.footprint(tuple(pixels.shape), needs), pixels, offload=bool(self.offload), where=self.ref)
+        key = (tuple(shape), needs, moved)
+        if key not in self._fullest:
+            found = self._study_at((int(shape[-2]), int(shape[-1])))
+            self._fullest[key] = at_fullest(self.described, found, shape, needs, moved=moved)
+        return self._fullest[key]
+
+    def admit(self, pixels: Tensor, needs: Needs) -> None:
+        """Refuse a pass that would take more than the limit, before it runs.
+
+        Raises:
+            CaptureError: with the numbers and what to do.
+        """
+        if self.memory is None:
+            return
+        shape, out = tuple(pixels.shape), bool(self.offload)
+        found = self.footprint(shape, needs)
+        within(
+            self.memory,
+            found.captured if out else found.whole,
+            self.fullest(shape, needs, moved=out),
+            pixels,
+            moved=None if out else lambda: self.fullest(shape, needs, moved=True),
+            gradients=bool(found.graph),
+            where=self.ref,
+        )
 
     def _boxes_look(self, found: Study) -> bool:
         """Whether a detector's boxes weigh cells of the picture."""
@@ -227,7 +275,11 @@ class LoadedModel:
         elif name == "legrad" and found.laid.stages is not None and not found.laid.stages.alike:
             why = "the head cannot be put on tokens of an earlier stage"
         elif class_specific and not self.facts().classes:
-            why = f"only of a target of its own: {FEATURES}" if self.facts().features else "this model has no class scores"
+            why = (
+                f"only of a target of its own: {TEXTS if self.described.texts else ''}{FEATURES}"
+                if self.facts().features
+                else "this model has no class scores"
+            )
         elif name in ("relevance", "gradient-rollout", "legrad") and not self.facts().through_last:
             why = "its head reads several blocks, not the last one's tokens alone"
         elif needs and importlib.util.find_spec(needs) is None:
@@ -255,11 +307,12 @@ class LoadedModel:
     def _missing(self, names: Sequence[str]) -> ModelError:
         example = {"input_size": "input_size=224", "mean": "mean=(0.5, 0.5, 0.5)", "std": "std=(0.5, 0.5, 0.5)"}
         call = ", ".join(example.get(name, name) for name in dict.fromkeys(names))
+        function = is_function(self.ref)
         return ModelError(
             f"not known: {', '.join(dict.fromkeys(names))}",
             where=self.ref,
-            expected=f"vs.load(model, {call})",
-            todo="or feed prepared tensors [b, 3, h, w]",
+            expected=f"{self.ref.partition(':')[2]}() to return (model, dict({call}))" if function else f"vs.load(model, {call})",
+            todo="" if function else "or feed prepared tensors [b, 3, h, w]",
         )
 
     def trace(
@@ -304,6 +357,7 @@ class LoadedModel:
 
     def answer(self, pixels: Tensor) -> Tensor | None:
         """Class scores ``[b, c]`` of prepared pixels by a plain pass, nothing captured; None for a model without any."""
+        self._renew()
         with ordinary_mode(grad=False):
             scores = self.described.output(self.described.call(self.module, self._placed(pixels)))[0]
         return None if scores is None else scores.detach()
@@ -389,12 +443,20 @@ class _Again:
     redraw: int | None = None
 
     def __call__(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
+        self._unchanged()
+        return self.run(needs, target, inputs)
+
+    def words(self, texts: Sequence[str]) -> Directions:
+        """How its pictures are scored for these texts."""
+        self._unchanged()
+        return self.model.words(texts)
+
+    def _unchanged(self) -> None:
         now = self.model.weights_fingerprint()
         if now != self.weights:
             raise CaptureError(
                 f"the weights changed since this trace (they are {now})", expected=self.weights, where=self.model.ref, todo="trace again"
             )
-        return self.run(needs, target, inputs)
 
     def run(self, needs: Needs, target: Any, inputs: Inputs) -> Trace:
         """The pass itself, with the weights the module has now."""
@@ -416,7 +478,7 @@ class _Again:
             return made_of(described, described.call(module, x), layout, keep if keep is not None and len(keep) == len(x) else None)
 
         def pick(made: Made) -> Target:
-            return aim(target, Scene(made, labels, layout, placements, model.ref))
+            return aim(target, Scene(made, labels, layout, placements, model.ref, model.words))
 
         if keep is not None and self.facts.drop == "pixels":
             pixels, keep = hide_pixels(pixels, keep, layout), None
@@ -464,6 +526,7 @@ class _Again:
             made=passed.made,
             on_cells=laid.on_cells,
             through_last=self.facts.through_last,
+            words=self.words,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )

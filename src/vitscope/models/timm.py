@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitscope.errors import ModelError
 from vitscope.models import checkpoint
 from vitscope.models.family import Loaded, Options, fetching, library, nearest, pair
+from vitscope.models.given import OPTIONS, given_preparation, triple
 from vitscope.models.prefixes import learned_tokens
 from vitscope.models.preparing import Preparation, steps_text, walk
 
@@ -29,7 +30,7 @@ def load(name: str, options: Options) -> Loaded:
         ModelError: unknown name, or weights that cannot be had.
         MissingExtra: timm is not installed.
     """
-    options.only("own_aspect")
+    options.only("own_aspect", *OPTIONS)
     timm = library("timm", "timm", "timm: models")
     ref = f"timm:{name}"
     if name.startswith(("hf-hub:", "hf_hub:")):
@@ -52,7 +53,7 @@ def load_folder(folder: Path, config: dict[str, Any], options: Options) -> Loade
     Raises:
         ModelError: unknown architecture, no weights, or weights of another architecture.
     """
-    options.only()
+    options.only(*OPTIONS)
     timm = library("timm", "timm", "timm models")
     name = str(config["architecture"])
     if not timm.is_model(name):
@@ -97,17 +98,17 @@ def _sized(module: Any, ref: str, options: Options) -> Loaded:
             raise ModelError(
                 f"input_size {size[0]}×{size[1]}", where=ref, expected=f"{_own_size(module)}: this architecture takes no other"
             )
-    return _aspect(_describe(module.eval(), ref, size), options)
+    return _aspect(_describe(module.eval(), ref, options), options)
 
 
 def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     """What is known of a timm model object."""
-    options.only("own_aspect")
-    return _aspect(_describe(module, ref, options.input_size), options)
+    options.only("own_aspect", *OPTIONS)
+    return _aspect(_describe(module, ref, options), options)
 
 
-def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
-    size = size or _own_size(module)
+def _describe(module: Any, ref: str, options: Options) -> Loaded:
+    size = options.input_size or _own_size(module)
     classes = int(getattr(module, "num_classes", 0) or 0)
     patch = getattr(getattr(module, "patch_embed", None) or getattr(module, "embeds", None), "patch_size", None)
     return Loaded(
@@ -115,7 +116,7 @@ def _describe(module: Any, ref: str, size: tuple[int, int] | None) -> Loaded:
         ref=ref,
         call=lambda model, pixels: model(pixels),
         output=_scores if classes else _features,
-        preparation=preparation_of(module, size),
+        preparation=_preparation(module, size, options),
         input_size=size,
         labels=_labels(module, classes),
         prefix=learned_tokens(module),
@@ -136,7 +137,7 @@ def _aspect(described: Loaded, options: Options) -> Loaded:
     if type(described.module).__name__ != "NaFlexVit" or described.patch is None or described.input_size is None:
         raise ModelError("own_aspect", where=described.ref, expected="a model of variable grids (timm's naflexvit)", todo="leave it out")
     data = library("timm.data", "timm", "timm models")
-    config = data.resolve_data_config({"input_size": (3, *described.input_size)}, model=described.module)
+    config = data.resolve_data_config({"input_size": (3, *described.input_size), **_normalised(options)}, model=described.module)
     (ph, pw), (h, w) = described.patch, described.input_size
     steps = data.create_transform(**config, naflex=True, patch_size=(ph, pw), max_seq_len=(h // ph) * (w // pw)).transforms
     mean, std = tuple(config["mean"]), tuple(config["std"])
@@ -159,10 +160,27 @@ def _own_size(module: Any) -> tuple[int, int]:
     return pair(built if built else module.pretrained_cfg["input_size"])
 
 
-def preparation_of(module: Any, size: tuple[int, int]) -> Preparation:
-    """Timm's own evaluation transform: ``create_transform(**resolve_data_config(model))``."""
+def _preparation(module: Any, size: tuple[int, int], options: Options) -> Preparation:
+    """The owner's own where they say so: all of it, or their mean and std in timm's transform."""
+    if options.given.get("preprocess") is None and "resize" not in options.given:
+        return preparation_of(module, size, _normalised(options))
+    known = {"mean": tuple(module.pretrained_cfg["mean"]), "std": tuple(module.pretrained_cfg["std"])}
+    said = options.given if options.given.get("preprocess") is not None else known | options.given
+    found, _ = given_preparation(replace(options, given=said), size)
+    assert found is not None
+    return found
+
+
+def _normalised(options: Options) -> dict[str, tuple[float, ...]]:
+    """The owner's mean and std, where given."""
+    return {name: triple(options.given[name]) for name in ("mean", "std") if options.given.get(name) is not None}
+
+
+def preparation_of(module: Any, size: tuple[int, int], own: dict[str, tuple[float, ...]] | None = None) -> Preparation:
+    """Timm's own evaluation transform: ``create_transform(**resolve_data_config(model))``; ``own``: another mean and std in it."""
     data = library("timm.data", "timm", "timm models")
-    asked = {"input_size": (3, *size)} if size != pair(module.pretrained_cfg["input_size"]) else {}
+    asked: dict[str, Any] = {"input_size": (3, *size)} if size != pair(module.pretrained_cfg["input_size"]) else {}
+    asked |= own or {}
     config = data.resolve_data_config(asked, model=module)
     steps = data.create_transform(**config).transforms
     return Preparation(walk(steps), steps_text(steps), tuple(config["mean"]), tuple(config["std"]))

@@ -286,7 +286,8 @@ def read_store(folder: str | Path) -> Store:
         found = json.loads((where / "manifest.json").read_bytes())
         manifest = Manifest(**{**found, "layers": tuple(found["layers"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArgumentError(f"no store of vectors ({error})", expected="a folder that vitscope embed wrote", where=str(folder)) from None
+        said = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"no store of vectors ({said})", expected="a folder that vitscope embed wrote", where=str(folder)) from None
     store = Store(where, manifest)
     missing = store.missing()
     if missing:

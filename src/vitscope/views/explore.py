@@ -16,6 +16,7 @@ from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.views.coding import PRECISION as CODED
 from vitscope.views.frame import Frame
+from vitscope.views.marks import mark_of
 from vitscope.views.photo import file_name
 from vitscope.views.plain import plain
 from vitscope.views.view import View, block
@@ -111,13 +112,15 @@ def stored_facts(stored: Stored) -> dict[str, Any]:
 
 def precision(stored: Stored) -> str:
     """How exact the numbers of a file are and what is not in it, for people."""
-    exact = "rows of the pooled query and of named tokens, and the maps: exact (float32)"
+    boxes = sum(name.startswith("box ") for name in stored.named)
+    asked = f"of the pooled query, of named tokens and of {boxes} boxes" if boxes else "of the pooled query and of named tokens"
+    exact = f"rows {asked}, and the maps: exact (float32)"
     means = f"head means of every row: {CODED.split('; the')[0]}"
     text = {
         ROWS: f"every row of every head: {CODED}; head means of every row in the same code; {exact}",
         MEANS: f"{means}; {exact}; not carried, too large for a file: patches' rows of single heads",
         POOLED: f"{exact}; not carried (too large for a file, or over windows): rows of patches",
-        MAPS: "the maps: exact (float32); rows of attention: none, see the notes",
+        MAPS: "the maps: exact (float32); rows of attention: none" if not stored.named else exact,
     }
     return text[stored.level]
 
@@ -130,6 +133,7 @@ def _map_facts(number: int, one: TokenMap) -> dict[str, Any]:
         "head": one.head,
         "query": one.query,
         "target": one.target[0] if one.target else "",
+        "mark": mark_of(one),
         "unit": one.unit,
         "signed": one.signed,
         "notes": list(one.notes),

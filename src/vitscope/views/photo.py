@@ -14,8 +14,10 @@ from vitscope.core.layout import Kind, TokenLayout
 from vitscope.core.maps import TokenMap
 from vitscope.core.placement import UNCOVERED, Placement
 from vitscope.core.provenance import Provenance
+from vitscope.core.readings import Detected
 from vitscope.core.sample import Sample
 from vitscope.views.frame import Frame, fitted
+from vitscope.views.marks import box_facts, chosen_in, kept, mark_of
 from vitscope.views.plain import TIED, percent, plain
 from vitscope.views.scale import share_scales
 from vitscope.views.view import Panel, View
@@ -52,6 +54,7 @@ def build_photo_view(
     *,
     develop: Mapping[int, NDArray[np.floating]] | None = None,
     explain: Mapping[str, Mapping[str, str]] | None = None,
+    boxes: Sequence[Detected] = (),
 ) -> View:
     """One photo and its maps as a View.
 
@@ -62,6 +65,7 @@ def build_photo_view(
         maps: maps of this photo, one picture each.
         develop: number of a map -> values ``[L, n]``, the same reading after each block.
         explain: method -> plain words: "title", "shows", "does_not_show", "source", and "develops" for the layer rows.
+        boxes: a detector's, likeliest first; those that are likely, or that a map is about, are drawn.
     """
     photo = displayed(sample)
     shown = (photo.shape[0], photo.shape[1])
@@ -78,7 +82,13 @@ def build_photo_view(
     provenance = plain(fed.provenance.as_dict())
     panels.append(Panel("provenance", "provenance", facts={"made by": provenance, "sha256 of the photo": sample.digest}))
     name = file_name(sample)
-    meta: dict[str, Any] = {"name": name, "frame": frame.as_facts(), "padded": _padded_cells(frame)}
+    marks = [panel.facts["mark"] for panel in panels if panel.kind == "map"]
+    meta: dict[str, Any] = {
+        "name": name,
+        "frame": frame.as_facts(),
+        "padded": _padded_cells(frame),
+        "boxes": kept(box_facts(boxes), chosen_in(marks)),
+    }
     return share_scales([View(name, tuple(panels), arrays, meta)])[0]
 
 
@@ -175,6 +185,7 @@ def map_panel(
         "parameters": plain(one.parameters),
         "hidden": plain(one.hidden_mass()),
         "uniform": mean_token(one),
+        "mark": mark_of(one),
         "notes": list(one.notes),
         "trust": plain(one.meta.get("trust") or {}),
         "words": {key: str(value) for key, value in words.items()},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vitscope.views.colour import DIVERGING, Limits
 from vitscope.views.frame import Frame
+from vitscope.views.marks import Drawn
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Large:
         limits: ends of its colour bar.
         words: sentences below it.
         marked: (row, column) of the query's patch, or None.
+        marks: boxes, or where a target is, in pixels of the photo as shown.
     """
 
     title: str
@@ -34,6 +36,7 @@ class Large:
     limits: Limits
     words: tuple[str, ...] = ()
     marked: tuple[int, int] | None = None
+    marks: tuple[Drawn, ...] = ()
 
 
 @dataclass(frozen=True)

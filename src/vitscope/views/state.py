@@ -28,14 +28,16 @@ class State:
 
     Attributes:
         source: number of the photo in the catalogue.
-        query: "pooled", "cls", "distill", "register 0", or "row,column".
+        query: "pooled", "cls", "distill", "register 0", "row,column", or of a detector "box 3".
         fixed: whether the query stays when the pointer moves.
         layer: block number; None the last.
         head: "mean", "max", "min", or a number as text.
-        target, against: labels; None the top prediction, and nothing to set it against.
+        target, against: labels, or places and boxes as text ("pixel:120,340", "box:3"); None the top prediction, and nothing to set it
+            against.
         norm, range: what is done to values before they are coloured, and which maps share a scale.
         overlay: opacity of the map over the photo, 0..1.
         links: None, ``{"by": "top", "k": 200}`` or ``{"by": "above", "above": 0.05}``.
+        boxes: probability from which a detector's boxes are drawn; None draws none, and no mark of a target either.
         points: None, or what the scatter shows; see :func:`vitscope.views.points_state.wrong`.
         compare: None, or the one thing that differs in B: ``{"source": 1}``, ``{"layer": 3}``, ``{"head": "2"}``, ``{"target": "dog"}``.
     """
@@ -60,6 +62,7 @@ class State:
     compare: Mapping[str, Any] | None = None
     theme: str = "auto"
     points: Mapping[str, Any] | None = None
+    boxes: float | None = 0.5
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -172,9 +175,9 @@ def _head(v: Any) -> str:
 
 def _query(v: Any) -> str:
     words = v.replace(",", " ").split() if isinstance(v, str) else []
-    numbers = words[1:] if words[:1] == ["register"] else words
+    numbers = words[1:] if words[:1] in (["register"], ["box"]) else words
     placed = len(words) == 2 and all(w.isascii() and w.isdecimal() for w in numbers)
-    return "" if v in NAMED or placed else '"pooled", "cls", "distill", "register 0" or "row,column"'
+    return "" if v in NAMED or placed else '"pooled", "cls", "distill", "register 0", "box 3" or "row,column"'
 
 
 def _links(v: Any) -> str:
@@ -218,4 +221,5 @@ _CHECKS: dict[str, Check] = {
     "compare": _compare,
     "theme": _one_of(THEMES),
     "points": points_wrong,
+    "boxes": lambda v: "" if v is None else _share(v),
 }

@@ -26,6 +26,13 @@ def method_title(panel: Panel) -> str:
     return str(panel.facts["words"].get("title") or plain_name)
 
 
+def map_words(panel: Panel) -> str:
+    """What a map is of, as its heading goes on after the method: "for tabby at box 3", "from box 3"; "" for a map of the whole photo."""
+    if panel.facts["target"]:
+        return f"for {panel.facts['target']}"
+    return f"from {panel.facts['query']}" if str(panel.facts["query"]).startswith("box") else ""
+
+
 def fact_rows(panel: Panel) -> list[tuple[str, str]]:
     """How the map was read: method, layer, head, query, target, then the method's own settings."""
     facts = panel.facts

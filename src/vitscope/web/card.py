@@ -12,7 +12,7 @@ from vitscope.views.frame import Frame
 from vitscope.views.paint import paint_grid
 from vitscope.views.photo import map_panel
 from vitscope.views.view import Panel
-from vitscope.views.words import fact_line, hidden_line, method_title
+from vitscope.views.words import fact_line, hidden_line, map_words, method_title
 from vitscope.web.encode import palette_png
 from vitscope.web.page import colour_bar
 
@@ -33,11 +33,11 @@ def _card(one: TokenMap) -> str:
     panel: Panel = map_panel(0, one, {}, None)[0]
     limits = _limits(one)
     bar = colour_bar(limits, one.unit)
-    target = f" for {panel.facts['target']}" if panel.facts["target"] else ""
+    of = f" {map_words(panel)}" if map_words(panel) else ""
     said = [one.unit, fact_line(panel), hidden_line(panel), *one.notes]
     ticks = "".join(f"<span>{escape(tick)}</span>" for tick in bar["ticks"])
     return (
-        f'<figure style="margin:0;width:{LONGEST}px"><figcaption><b>{escape(method_title(panel) + target)}</b></figcaption>'
+        f'<figure style="margin:0;width:{LONGEST}px"><figcaption><b>{escape(method_title(panel) + of)}</b></figcaption>'
         f'<img src="{_picture(one, limits)}" style="width:100%;image-rendering:pixelated" alt="{escape(panel.facts["method"])} map">'
         f'<div style="height:8px;background:linear-gradient(90deg,{bar["gradient"]})"></div>'
         f'<div style="display:flex;justify-content:space-between">{ticks}</div>'

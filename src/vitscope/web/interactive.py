@@ -16,6 +16,8 @@ from vitscope.views.state import State
 from vitscope.views.view import pack
 
 STATIC = Path(__file__).parent / "static"
+LOOKS = "Every head of every layer shows where it looks from {}. {}"
+WEIGHTS = "The numbers are the model’s own attention weights, not evidence for its answer."
 NOT_BUILT = "The interactive part of this report was not built with this copy of vitscope; the pictures below need no script."
 
 
@@ -36,11 +38,26 @@ def interactive_part(carried: Sequence[Carried], state: State | None = None, clo
         return None
     pictures = [f"#photo-{number}-base" for number in range(1, len(carried) + 1)]
     return {
+        **_heading(carried),
         "css": _safe("view.css", "</style"),
         "js": _safe("view.js", "</script"),
         "catalogue": for_script(with_clouds(file_catalogue(carried, pictures), clouds, len(carried))),
         "state": for_script((state or State()).as_dict()),
         "blocks": [deflated(pack(view)) for view in (*(one.block() for one in carried), *(one.block() for one in clouds))],
+    }
+
+
+def _heading(carried: Sequence[Carried]) -> dict[str, str]:
+    """What stands above the view: what one can point at there."""
+    boxes = [one.source.get("boxes") for one in carried]
+    if any(found and not found["why"] for found in boxes):
+        return {"heading": "Choose a box, or point at a patch", "hint": LOOKS.format("a box or a patch", WEIGHTS)}
+    if any(one.source.get("layers") for one in carried) or not carried:
+        return {"heading": "Point at a patch", "hint": LOOKS.format("there", WEIGHTS)}
+    chosen = " A box is chosen by its label." if any(boxes) else ""
+    return {
+        "heading": "Point at the photo",
+        "hint": f"The maps above, value by value.{chosen} This model has no rows of attention to look along.",
     }
 
 

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from vitscope.views.colour import LEVELS, Limits, limits_of, table
 from vitscope.views.confidence import trust_words
 from vitscope.views.frame import Frame, fitted
+from vitscope.views.marks import AT_LEAST, drawn
 from vitscope.views.paint import paint_grid, paint_on_photo, palette
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View, pack
-from vitscope.views.words import KIND_WORDS, fact_rows, method_title, value_words
+from vitscope.views.words import KIND_WORDS, fact_rows, map_words, method_title, value_words
 from vitscope.web.encode import input_picture, palette_png, photo_jpeg
 
 OVERLAY_LONGEST = 720
 PIXELATED_BELOW = 160
+LETTER = 0.028
+"""Height of the words at a box, in longer sides of the photo."""
 STRETCH_BYTES = 400_000
 
 
@@ -40,6 +43,8 @@ def photo_section(view: View, number: int) -> dict[str, Any]:
         "photo": {"caption": photo.caption, "facts": photo.facts, "picture": photo_jpeg(np.asarray(view.arrays["photo"], np.uint8))},
         "shrunk": "" if photo.facts["shown"] == photo.facts["size"] else _shrunk(photo),
         "notes": photo.facts["notes"],
+        "marks": _marks(frame, view.meta["boxes"], [panel.facts["mark"] for panel in view.of_kind("map")]),
+        "marks_words": _marks_words(view),
         "seen": frame.placement.seen,
         "covered": frame.covered,
         "seen_all": frame.placement.seen_share > 1 - 1e-9,
@@ -51,6 +56,27 @@ def photo_section(view: View, number: int) -> dict[str, Any]:
         "provenance": _provenance(view.of_kind("provenance")) + _calls(view),
         "packed": base64.b64encode(pack(_for_script(view))).decode("ascii"),
     }
+
+
+def _marks(frame: Frame, boxes: list[dict[str, Any]], marks: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Boxes, pixel or region as paths in pixels of the photo, with their words; what a map is about comes last."""
+    size = frame.placement.photo_size
+    letter = max(size) * LETTER
+    out = []
+    for one in drawn(size, boxes, marks):
+        path = "".join(f"M{x0:.2f} {y0:.2f}L{x1:.2f} {y1:.2f}" for x0, y0, x1, y1 in one.lines)
+        x = min(one.at[0] + letter / 3, max(size[1] - letter * 0.55 * len(one.words), 0.0))
+        y = min(one.at[1] + letter * 1.1, size[0] - letter / 3)
+        out.append({"path": path, "words": one.words, "x": x, "y": y, "letter": letter, "chosen": one.chosen})
+    return out
+
+
+def _marks_words(view: View) -> str:
+    """What the switch of the marks says."""
+    if not view.meta["boxes"]:
+        return "Show where the score is read"
+    likely = sum(one["probability"] >= AT_LEAST for one in view.meta["boxes"])
+    return f"Boxes from {percent(AT_LEAST)} on ({likely}); thick: what the maps are about"
 
 
 def _shrunk(photo: Panel) -> str:
@@ -150,7 +176,8 @@ def map_card(view: View, panel: Panel, frame: Frame, number: int) -> dict[str, A
         "name": panel.name,
         "title": method_title(panel),
         "method": panel.facts["method"],
-        "target": panel.facts["target"],
+        "of": map_words(panel),
+        "marks": _marks(frame, view.meta["boxes"], [panel.facts["mark"]]),
         "facts": fact_rows(panel),
         "smooth": palette_png(index[True], panel.colours),
         "patches": palette_png(index[False], panel.colours),
@@ -213,7 +240,7 @@ def _layer_head(panel: Panel, card: dict[str, Any]) -> dict[str, Any]:
     words: dict[str, str] = panel.facts["words"]
     return {
         "title": card["title"],
-        "target": card["target"],
+        "of": card["of"],
         "bar": colour_bar(_layer_limits(panel), panel.unit),
         "words": words.get("develops", ""),
     }

@@ -95,13 +95,16 @@ def _inputs(module: nn.Module, config: Any) -> tuple[dict[str, Any], str, tuple[
             given["attention_mask"] = torch.ones_like(ids)
     if "noise" in takes and isinstance(config.patch_size, int):
         given["noise"] = torch.arange((h // config.patch_size) * (w // config.patch_size)).float().expand(BATCH, -1)
+    towers = all(hasattr(module, name) for name in ("get_image_features", "get_text_features")) and "pixel_values" in takes
     special = _special(module, config, vision, rng)
-    if special is not None:
-        return {**given, **special[0]}, special[1], None
+    if special is not None:  # patches of a grid of four by four stand for a picture
+        square = (4 * vision.patch_size,) * 2 if "spatial_shapes" in takes else None
+        return {**given, **special[0]}, special[1], square
     name = "pixel_values" if "pixel_values" in takes else module.main_input_name
     if name != "pixel_values":
         return {**given, name: pixels}, name, None
-    return {**given, "pixel_values": pixels}, "pixel_values", (h, w) if not given or list(given) == ["noise"] else None
+    alone = towers or not given or list(given) == ["noise"]  # of two towers, the picture's takes a picture alone
+    return {**given, "pixel_values": pixels}, "pixel_values", (h, w) if alone else None
 
 
 def _special(module: nn.Module, config: Any, vision: Any, rng: torch.Generator) -> tuple[dict[str, Any], str] | None:
