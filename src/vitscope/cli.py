@@ -39,6 +39,11 @@ Out = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="For everything random.", min=0)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option("--device-map", help="hf: models over several devices: auto, balanced, sequential or one device.", metavar="auto|…"),
+]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="hf: models in fewer bits: 8bit or 4bit.", metavar="8bit|4bit")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all).", min=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary: only errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
@@ -82,7 +87,8 @@ def explain(
         float | None, typer.Option("--discard", help="Rollout: share of each row's lowest patch weights left out (default 0).")
     ] = None,
     memory: Annotated[
-        str | None, typer.Option("--memory", help="Refuse a pass that would keep more than this: 500MB, 2GB.", metavar="AMOUNT")
+        str | None,
+        typer.Option("--memory", help="Refuse a pass that would have more in use than this (weights not counted): 2GB.", metavar="AMOUNT"),
     ] = None,
     offload: Annotated[
         str, typer.Option("--offload", help="Where activations wait for the backward pass: cpu or disk.", metavar="cpu|disk")
@@ -103,6 +109,8 @@ def explain(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -113,6 +121,7 @@ def explain(
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
         from vitscope.api.misread_job import MisreadJob
@@ -160,6 +169,8 @@ def inspect(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -168,6 +179,7 @@ def inspect(
     from vitscope.api.job import inspect as run_inspect
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     run_inspect(ref, given, as_json=as_json, prove=prove, out=out, threads=threads, quiet=quiet)
 
 
@@ -207,6 +219,8 @@ def serve(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -215,6 +229,7 @@ def serve(
     from vitscope.api.serve import Serving, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     settings = {
         "host": host,
         "port": port,
@@ -295,6 +310,8 @@ def embed(
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
     threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -303,6 +320,7 @@ def embed(
     from vitscope.api.embed import Job, run
 
     given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given |= _placed(device, device_map, quantize)
     if into is not None:
         from vitscope.api.placing import Placing
         from vitscope.api.placing import run as run_placing
@@ -370,6 +388,16 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
         typer.echo(vitscope.__version__)
         raise typer.Exit
+
+
+def _placed(device: str, device_map: str | None, quantize: str | None) -> dict[str, str | None]:
+    """Where a model's parts go, instead of one device."""
+    asked = {"device_map": device_map, "quantize": quantize}
+    if device_map is None and quantize is None:
+        return {}
+    if device != "cpu":
+        raise ArgumentError("--device beside --device-map or --quantize", expected="one of them")
+    return {"device": None, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ import vitscope as vs
 from support.zoo import CASES, redraw
 from vitscope.capture import intercept
 from vitscope.core.memory import bytes_of, in_words
+from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, MissingExtra, ModelError
 from vitscope.methods import METHODS, explain
 from vitscope.trace import Needs
@@ -130,30 +131,61 @@ def test_it_is_known_for_every_family_of_the_table_or_said_not_to_be():
         footprint(Odd(), Odd(), PIXELS, Needs())
 
 
+def really(run):
+    """Bytes allocated at the fullest moment of a run, by torch's own profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    run()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    now = most = 0
+    for event in sorted(seen.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("needs", [Needs(), Needs(gradients=True), BACK], ids=["plain", "gradients", "hidden"])
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_what_is_in_use_at_the_fullest_moment_is_known_beforehand(kernel, needs):
+    from vitscope.capture.run import run
+
+    model = vs.load(vit(attn_implementation=kernel), mean=0.5, std=0.5)
+    blocks = model.facts().blocks
+
+    def one_pass():
+        run(model.module, lambda x: model.module(x).logits, PIXELS, needs=needs, blocks=blocks, pick_target=lambda made: Target((0, 1)))
+
+    real = really(one_pass) + (0 if needs.gradients else PIXELS.numel() * 4)
+    said = model.fullest(tuple(PIXELS.shape), needs)
+    assert 0.95 * real < said < (1.1 if kernel == "sdpa" else 1.6) * real  # written out: an upper bound
+
+
 def test_a_pass_beyond_the_limit_is_refused_before_it_runs():
     free = loaded()
-    need = free.footprint((2, 3, 64, 64), BACK)
-    fits, short = loaded(memory=need.whole), loaded(memory=need.whole - 1)
+    need, most = free.footprint((2, 3, 64, 64), BACK), free.fullest((2, 3, 64, 64), BACK)
+    most_moved = free.fullest((2, 3, 64, 64), BACK, moved=True)
+    assert need.captured < most_moved < most
+    fits, short = loaded(memory=max(most, need.whole)), loaded(memory=most - 1)
     assert np.array_equal(vs.grad_cam(fits.trace(PIXELS, BACK)).values, vs.grad_cam(free.trace(PIXELS, BACK)).values, equal_nan=True)
     short.study()
     ran = []
-    hook = short.module.register_forward_pre_hook(lambda *_: ran.append(1))
-    short._renew()
-    short._study_at((64, 64))
-    ran.clear()
+    hook = short.module.register_forward_pre_hook(lambda _, args: ran.extend(type(x) is torch.Tensor for x in args))
     line = (
-        r"a pass over 2 photos of 64×64 px with gradients would keep .* at most .* \(memory\); give fewer photos at once or a smaller input"
+        r"a pass over 2 photos of 64×64 px with gradients would keep .* in use at its fullest; expected at most .* \(memory\); "
+        r"give fewer photos at once or a smaller input"
     )
     with pytest.raises(CaptureError, match=line) as refused:
         short.trace(PIXELS, BACK)
     hook.remove()
-    assert len(ran) == 1  # the pass on shapes alone
-    assert f"then {in_words(need.captured)} stay" in str(refused.value)
+    assert True not in ran  # the passes on shapes alone
+    assert f"then {in_words(most_moved)} at its fullest" in str(refused.value)
     assert len(short.trace(PIXELS[:1], BACK)) == 1
-    moved = loaded(memory=need.captured, offload="disk")
+    moved = loaded(memory=most_moved, offload="disk")
     assert np.array_equal(vs.grad_cam(moved.trace(PIXELS, BACK)).values, vs.grad_cam(free.trace(PIXELS, BACK)).values, equal_nan=True)
     with pytest.raises(CaptureError, match="would keep"):
-        loaded(memory=need.captured - 1, offload="disk").trace(PIXELS, BACK)
+        loaded(memory=most_moved - 1, offload="disk").trace(PIXELS, BACK)
 
 
 @pytest.mark.parametrize("name", [m.name for m in METHODS.values()])
@@ -273,3 +305,37 @@ def test_what_is_not_installed_or_not_there_is_one_line(folder, monkeypatch):
         vs.load(str(folder), device_map="auto", device="cpu")
     with pytest.raises(ModelError, match="option device_map"):
         vs.load(copy.deepcopy(vit()), device_map="auto")
+
+
+def test_the_command_places_parts_and_takes_fewer_bits(folder, tmp_path, capsys, monkeypatch):
+    import sys
+
+    from PIL import Image
+
+    from vitscope.cli import main
+
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "p.png")
+    asked = ["explain", str(tmp_path / "p.png"), "--model", str(folder), "--method", "relevance", "--quiet", "--out"]
+
+    def grid(name, *more):
+        main([*asked, str(tmp_path / name), *more])
+        with np.load(tmp_path / name) as kept:
+            return kept["grid"]
+
+    assert np.array_equal(grid("a.npz", "--device-map", "cpu"), grid("b.npz"))
+
+    def refused(*more):
+        with pytest.raises(SystemExit):
+            main([*asked, str(tmp_path / "c.npz"), *more])
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line
+
+    assert "--device beside --device-map or --quantize" in refused("--device-map", "auto", "--device", "cuda")
+    assert "quantize '3bit'; expected 8bit, 4bit" in refused("--quantize", "3bit")
+    assert "option dtype, quantize; expected input_size" in refused("--quantize", "8bit", "--model", "timm:vit_tiny_patch16_224")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "bitsandbytes is not installed" in refused("--quantize", "8bit")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert "accelerate is not installed" in refused("--device-map", "auto")

@@ -132,7 +132,8 @@ def _memory(found: Mapping[str, Any]) -> list[str]:
     lines = _line("attention", in_words(calls)) if found["calls"] else []
     if kept:
         lines += _line("a pass", f"{in_words(kept['plain'])}, {in_words(kept['gradients'])} with gradients")
-        lines += _line("--offload disk", f"takes {in_words(kept['offloaded'])} of that")
+        lines += _line("at its fullest", f"{in_words(kept['fullest'])} in use")
+        lines += _line("--offload disk", f"leaves {in_words(kept['offloaded'])} of that")
     return ["Memory for each photo", *lines] if lines else []
 
 

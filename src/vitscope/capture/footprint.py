@@ -122,7 +122,7 @@ def _felt(
     except Exception as error:  # whatever a model does with values that are not there
         said = " ".join(str(error).split())[:160]
         raise CaptureError(f"what a pass keeps cannot be known before it runs ({said})", where=type(module).__name__) from error
-    for x in (pixels, *outputs, *_tensors(made), *(x for call in heard for x in (call.q, call.k, call.v, call.out, call.weights))):
+    for x in (pixels, *outputs, *parts(made), *(x for call in heard for x in (call.q, call.k, call.v, call.out, call.weights))):
         if x is not None:
             captured.add(x)
     graph.known |= set(captured.bytes)
@@ -132,6 +132,7 @@ def _felt(
     return Footprint(captured.total + sum(x.numel() * x.element_size() for x in gradients), rest)
 
 
-def _tensors(made: Any) -> tuple[Tensor, ...]:
+def parts(made: Any) -> tuple[Tensor, ...]:
+    """The tensors of what a forward made."""
     found = made.tensors() if hasattr(made, "tensors") else (made,)
     return tuple(x for x in found if isinstance(x, Tensor))

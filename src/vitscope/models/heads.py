@@ -15,13 +15,18 @@ from vitscope.models.family import Loaded
 from vitscope.scoring import Made
 
 
-def places_of(out: Any, classes: int) -> Made:
+def places_of(out: Any, classes: int, side: tuple[int, int] | None = None) -> Made:
     """Scores at the cells of a dense head, or of boxes, as transformers and kin return them.
 
     Args:
-        out: with ``logits`` ``[b, c, h, w]``, or ``[b, m, c]`` beside ``pred_boxes`` ``[b, m, 4]``, or ``predicted_depth`` ``[b, h, w]``.
+        out: with ``logits`` ``[b, c, h, w]``, or ``[b, m, c]`` beside ``pred_boxes`` ``[b, m, 4]``, or ``predicted_depth`` ``[b, h, w]``,
+            or queries: ``class_queries_logits`` ``[b, q, c + 1]`` beside ``masks_queries_logits`` ``[b, q, h, w]``.
         classes: number of classes by the configuration: one column more stands for "no object".
+        side: what the masks of queries are enlarged to before they are read.
     """
+    kinds, masks = (getattr(out, name, None) for name in ("class_queries_logits", "masks_queries_logits"))
+    if isinstance(kinds, Tensor) and isinstance(masks, Tensor):
+        return _by_queries(kinds, masks, side)
     logits, boxes, depth = (getattr(out, name, None) for name in ("logits", "pred_boxes", "predicted_depth"))
     if isinstance(logits, Tensor) and isinstance(boxes, Tensor) and logits.dim() == 3 and boxes.shape[:2] == logits.shape[:2]:
         return Made(places=logits.transpose(1, 2), boxes=boxes, nothing=logits.shape[2] == classes + 1)
@@ -30,6 +35,18 @@ def places_of(out: Any, classes: int) -> Made:
         dense = depth[:, None]
     if dense is None:
         return Made()
+    return Made(places=dense.flatten(2), grid=(int(dense.shape[2]), int(dense.shape[3])))
+
+
+def _by_queries(kinds: Tensor, masks: Tensor, side: tuple[int, int] | None) -> Made:
+    """A class's score at a cell: ``Σ_q softmax(class)_q · σ(mask)_q``, without "no object", as the library's own post-processing has it.
+
+    Source:
+        Cheng et al., "Per-pixel classification is not all you need for semantic segmentation", NeurIPS 2021, section 3.4.
+    """
+    if side is not None:
+        masks = nn.functional.interpolate(masks, size=side, mode="bilinear", align_corners=False)
+    dense = torch.einsum("bqc,bqhw->bchw", kinds.softmax(dim=-1)[..., :-1], masks.sigmoid())
     return Made(places=dense.flatten(2), grid=(int(dense.shape[2]), int(dense.shape[3])))
 
 

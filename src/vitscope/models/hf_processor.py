@@ -29,6 +29,9 @@ def preparation_of(processor: Any) -> Preparation:
         one = copy.copy(recorder)
         one.placements = seen
         made = one(image, return_tensors="pt")
+        if len(made["pixel_values"]) != 1:
+            parts = f"a photo cut into {len(made['pixel_values'])} pictures"
+            raise ModelError(parts, where=type(processor).__name__, expected="one", todo="a processor that does not split (do_split_image)")
         tensor = made["pixel_values"][0]
         if tensor.dim() == 2 and "spatial_shapes" in made:
             tensor = _picture(tensor, [int(side) for side in made["spatial_shapes"][0]])

@@ -184,9 +184,16 @@ def _describe(module: Any, ref: str, preparation: Preparation | None, tokenizer:
         reads="cls" if Kind.CLS in prefix else "patch mean",
         flexible=bool({"interpolate_pos_encoding", "spatial_shapes"} & set(_takes(module))) or config.model_type in _ANY_SIZE,
         libraries=("transformers",),
-        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0)),
+        rest=partial(places_of, classes=int(getattr(module.config, "num_labels", 0) or 0), side=_mask_side(module.config)),
         texts=text_tower(tokenizer, pixel_inputs, module) if two_towers(module) else None,
     )
+
+
+def _mask_side(config: Any) -> tuple[int, int] | None:
+    """What a model's own post-processing enlarges the masks of queries to before it reads them; None: nothing."""
+    if config.model_type == "mask2former":
+        return (384, 384)
+    return pair(config.image_size) if config.model_type.startswith("eomt") else None
 
 
 def _takes(module: Any) -> Sequence[str]:
@@ -223,14 +230,14 @@ def as_patches(pixels: Tensor, patch: int) -> dict[str, Tensor]:
 def _caller(module: nn.Module, native: tuple[int, int] | None) -> Any:
     """How to call it: position embeddings are interpolated where the input is of another size and the model can; patches in their order."""
     takes, whole = _takes(module), two_towers(module)
-    texts = "input_ids" in inspect.signature(module.forward).parameters
+    others = {"input_ids", "task_inputs"} & set(inspect.signature(module.forward).parameters)
 
     def call(model: Any, pixels: Tensor) -> Any:
         given = pixel_inputs(model, pixels, takes)
         size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
         if "interpolate_pos_encoding" in takes and native is not None and size != native:
             given["interpolate_pos_encoding"] = True
-        if whole or not texts:
+        if whole or not others:
             return (model.get_image_features if whole else model)(**given)
         try:
             return model(**given)

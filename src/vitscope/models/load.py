@@ -42,7 +42,7 @@ def load(
         device: where to run; an object of your own is left where it is.
         dtype: in what precision; weights are read in float32 and converted. An object of your own is left as it is.
         seed: for everything drawn at random (measuring, hiding, re-drawing).
-        memory: what a pass may keep, in bytes or as "2GB"; one that would keep more is refused before it runs.
+        memory: what a pass may have in use, weights not counted, in bytes or as "2GB"; one that would take more is refused before it runs.
         offload: where activations wait for the backward pass: "cpu" (of a GPU's pass) or "disk".
         given: ``input_size=(h, w)`` or a number; ``backend``, ``revision`` (hf); ``device_map``, ``offload_folder``, ``quantize="8bit"``
             (hf, as transformers takes them); ``processor`` (HF object); ``tokenizer`` (HF or open_clip two-tower object, whose ``labels``

@@ -26,7 +26,7 @@ from vitscope.core.readings import Axis, Directions
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, ModelError
-from vitscope.models.budget import of_pass, pass_in_words, passes, within
+from vitscope.models.budget import at_fullest, of_pass, pass_in_words, passes, within
 from vitscope.models.checkpoint import check_labels, plain_labels
 from vitscope.models.embedding import hear_embedding
 from vitscope.models.factory import is_function
@@ -72,7 +72,7 @@ class LoadedModel:
     Attributes:
         module: the model itself, as loaded or as the user gave it.
         ref: the reference it was loaded by.
-        memory: bytes that a pass may keep; None: as many as it takes.
+        memory: bytes that a pass may have in use; None: as many as it takes.
         offload: where activations wait for the backward pass: "cpu", "disk", or "" where they are.
     """
 
@@ -80,6 +80,7 @@ class LoadedModel:
         self.memory = memory
         self.offload: Offload = offload
         self._passes: dict[tuple[object, ...], Footprint] = {}
+        self._fullest: dict[tuple[object, ...], int] = {}
         self._given = described
         self._words = Words(described, seed)
         self.described = with_classes(described, self._words)
@@ -141,7 +142,7 @@ class LoadedModel:
         """Forget what was learnt of other weights; the fingerprint of those the module has now."""
         now = self.weights_fingerprint()
         if now != self._learnt_from:
-            self._facts, self._studies, self._learnt_from, self._passes = None, {}, now, {}
+            self._facts, self._studies, self._learnt_from, self._passes, self._fullest = None, {}, now, {}, {}
             self._reread()
         return now
 
@@ -229,14 +230,37 @@ class LoadedModel:
             self._passes[key] = of_pass(self.described, self._study_at((int(shape[-2]), int(shape[-1]))), shape, needs)
         return self._passes[key]
 
-    def admit(self, pixels: Tensor, needs: Needs) -> None:
-        """Refuse a pass that would keep more than the limit, before it runs.
+    def fullest(self, shape: tuple[int, ...], needs: Needs = Needs(), *, moved: bool = False) -> int:  # noqa: B008 - frozen
+        """Bytes in use at the fullest moment of such a pass; ``moved``: with activations elsewhere until the backward pass.
 
         Raises:
-            CaptureError: with both numbers and what to do.
+            CaptureError: as :meth:`footprint`.
         """
-        if self.memory is not None:
-            within(self.memory, self.footprint(tuple(pixels.shape), needs), pixels, offload=bool(self.offload), where=self.ref)
+        key = (tuple(shape), needs, moved)
+        if key not in self._fullest:
+            found = self._study_at((int(shape[-2]), int(shape[-1])))
+            self._fullest[key] = at_fullest(self.described, found, shape, needs, moved=moved)
+        return self._fullest[key]
+
+    def admit(self, pixels: Tensor, needs: Needs) -> None:
+        """Refuse a pass that would take more than the limit, before it runs.
+
+        Raises:
+            CaptureError: with the numbers and what to do.
+        """
+        if self.memory is None:
+            return
+        shape, out = tuple(pixels.shape), bool(self.offload)
+        found = self.footprint(shape, needs)
+        within(
+            self.memory,
+            found.captured if out else found.whole,
+            self.fullest(shape, needs, moved=out),
+            pixels,
+            moved=None if out else lambda: self.fullest(shape, needs, moved=True),
+            gradients=bool(found.graph),
+            where=self.ref,
+        )
 
     def _boxes_look(self, found: Study) -> bool:
         """Whether a detector's boxes weigh cells of the picture."""
