@@ -202,7 +202,7 @@ export class Session {
   noRows = $derived.by(() => {
     const boxes = this.source?.boxes?.why;
     const why = (boxes || this.source?.no_rows || "").replace(/;.*$/s, "").replace(/^[\w.:/-]+: /, "");
-    return `No small maps here: ${why || "this model has no rows of attention"}. Maps of the other methods are on the photo${boxes ? "; choose a box to explain its score" : ""}.`;
+    return `No small maps here: ${why || "this model has no rows of attention"}. Maps of the other methods are on the photo${boxes && this.catalogue?.capabilities.live ? "; choose a box to explain its score" : ""}.`;
   });
   stack = $derived.by(() => (this.source ? stackOf(this.source) : null));
   layer = $derived.by(() => (this.source ? layerOf(this.state, this.source.layers.length) : 0));

@@ -58,10 +58,9 @@ def _heading(carried: Sequence[Carried]) -> dict[str, str]:
         return {"heading": "Point at the photo", "hint": f"{LOOKS.format('what the head reads', WEIGHTS)} {NO_PATCHES}"}
     if stored or not carried:
         return {"heading": "Point at a patch", "hint": LOOKS.format("there", WEIGHTS)}
-    chosen = " A box is chosen by its label." if any(boxes) else ""
     return {
         "heading": "Point at the photo",
-        "hint": f"The maps above, value by value.{chosen} This model has no rows of attention to look along.",
+        "hint": "The maps above, value by value. This model has no rows of attention to look along.",
     }
 
 
