@@ -29,7 +29,9 @@ OwnRef = Annotated[str | None, typer.Option("--model", help="As for explain (def
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line.", metavar="FILE")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Class names, one a line; of a model of pictures and texts: the texts.", metavar="FILE")
+]
 InputSize = Annotated[
     str | None, typer.Option("--input-size", help="Feed the model this many pixels: 448 or 448x672 (height x width).", metavar="H[xW]")
 ]

@@ -1,6 +1,7 @@
 """A detector in a real Chromium: a box is chosen on the photo, in the list or by a key, and its rows are the model's own."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import vitscope as vs
 from browser import scenario
 from support import photos, tasks
 from support.browser import Seen, browser
+from support.notebook import Kernel, jupyter_lab
 from support.served import served
 from vitscope.api.explorer import Explorer
 from vitscope.web.built import STATIC
@@ -209,3 +211,47 @@ def test_another_photo_has_its_own_queries(running):
         assert thick[0] == f"box {best}" != thick[1]
         assert page.locator("[data-testid=status].vv-error").count() == 0
         assert [message for message in seen.messages if message.startswith("error")] == []
+
+
+CELL = f"""import sys
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import vitscope as vs
+from support import photos, tasks
+
+trace = vs.load(tasks.build("detr"), mean=0.5, std=0.5, input_size=tasks.SIDE).trace(photos.scene(90, 120))
+view = vs.view(trace, state={{"range": "map"}})
+view"""
+IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
+def test_a_notebook_has_the_boxes_too_also_without_its_kernel(running, tmp_path):
+    trace = traced("detr")
+    boxes, _ = tasks.eager_rows("detr", trace.pixels)
+    numbers = [box.number for box in vs.boxes(trace)]
+    with jupyter_lab(tmp_path, CELL) as lab:
+        page, seen = running.new_context(viewport={"width": 1400, "height": 1000}).new_page(), Seen()
+        seen.watch(page)
+        page.goto(lab.url)
+        page.wait_for_function(IDLE, timeout=60_000)
+        page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea-editor").first.click()
+        page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")
+        page.locator("[data-testid=boxes-likely]").wait_for(timeout=120_000)
+        from_query(page, f"box {numbers[0]}")
+        page.locator(f"[data-testid=box-{numbers[1]}]").click()
+        from_query(page, f"box {numbers[1]}")
+        agree(page, trace, boxes[-1][0, :, numbers[1]], relative=1e-3)
+        kernel = Kernel(lab)
+        scenario.until(lambda: kernel.value("view.state").get("query") == f"box {numbers[1]}", "Python to know the box")
+        kernel.close()
+        page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        scenario.until(lambda: "widgets" in lab.saved["metadata"], "the notebook to be saved")
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        page.goto(lab.url)
+        page.locator("[data-testid=boxes-likely]").wait_for(timeout=60_000)
+        page.wait_for_function(
+            "() => document.querySelector('[data-testid=status]')?.innerText.includes('only what the notebook saved')", timeout=SOON
+        )
+        page.locator(f"[data-testid=box-{numbers[2]}]").click()
+        from_query(page, f"box {numbers[2]}")
+        agree(page, trace, boxes[-1][0, :, numbers[2]], relative=1e-5)

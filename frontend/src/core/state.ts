@@ -1,5 +1,5 @@
 /* What one looks at: one small JSON, the same in the address, in reports, in notebooks and in Python. */
-import { boxOfQuery, cellOf, methodOf, queriesOf, seenFrom, type Catalogue, type Source } from "./catalogue";
+import { boxesLook, boxOfQuery, cellOf, methodOf, queriesOf, seenFrom, type Catalogue, type Source } from "./catalogue";
 import { fittedPoints, isPoints, POINTS_WORDS, type PointsState } from "./clouds";
 import { ViewError } from "./errors";
 
@@ -183,7 +183,7 @@ export function fitted(state: State, catalogue: Catalogue): { state: State; comp
   if (out.source >= sources) put("source", 0, `photo ${out.source} of ${sources}`);
   const plain = catalogue.sources[out.source]!;
   if (out.query === "pooled" && !plain.pooled && plain.layers.length + (plain.boxes?.layers?.length ?? 0) > 0) {
-    out.query = queriesOf(plain)[0] ?? "0,0";
+    out.query = firstQuery(plain);
     out.fixed = boxOfQuery(out.query) !== null; // else pointing would leave the box at once
   }
   if (out.method === DEFAULTS.method && methodOf(plain, out.method)?.available === false) out.method = plain.methods.find((method) => usable(catalogue, plain, method.name))?.name ?? out.method;
@@ -203,6 +203,12 @@ export function fitted(state: State, catalogue: Catalogue): { state: State; comp
   if (compare && "layer" in compare && compare.layer >= layers) put("compare", null, `comparison with layer ${compare.layer} of ${layers}`);
   if (compare && "head" in compare && /^\d+$/.test(compare.head) && Number(compare.head) >= heads) put("compare", null, `comparison with head ${compare.head} of ${heads}`);
   return { state: out, complaints };
+}
+
+/** Where to look from at first, where the head reads nothing: the box that a file's maps are about, or the likeliest. */
+function firstQuery(source: Source): string {
+  const about = source.stored?.maps.find((map) => map.mark?.kind === "box")?.mark?.number;
+  return about !== undefined && boxesLook(source) ? `box ${about}` : (queriesOf(source)[0] ?? "0,0");
 }
 
 /** Whether a method can be asked for here: all that are available in a live host, those carried in a file. */

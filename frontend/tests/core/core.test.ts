@@ -232,6 +232,8 @@ describe("a detector", () => {
   test("opens with its likeliest box, fixed, and nothing to complain of", () => {
     const { state, complaints } = fitted(DEFAULTS, of(detr));
     expect([state.query, state.fixed, complaints]).toEqual(["box 3", true, []]);
+    const asked = { ...detr, stored: { ...detr.stored!, maps: [{ ...facts!.maps[0]!, mark: { kind: "box", number: 0 } }] } } as Source;
+    expect(fitted(DEFAULTS, of(asked)).state.query).toBe("box 0");
     expect(queriesOf(detr)).toEqual(["box 3", "box 0", "box 5"]);
     expect(fitted(stateOf({ query: "box 4" }), of(detr)).complaints).toEqual(["query box 4"]);
     expect(fitted(stateOf({ query: "box 5", layer: 2 }), of(detr)).complaints).toEqual(["layer 2 of 2"]);
