@@ -84,7 +84,7 @@ def aim(target: object, scene: Scene) -> Target:
     if scene.made.scores is None:
         raise MethodError(
             "this model has no class scores",
-            expected=_instead(scene.made),
+            expected=_instead(scene),
             where=scene.model,
             todo="" if scene.made.features is not None or scene.made.places is not None else "use attention or rollout",
         )
@@ -104,7 +104,8 @@ def _noun(wanted: object, scene: Scene) -> Noun | None:
     return Box() if label is None else Box(str(label))
 
 
-def _instead(made: Made) -> str:
+def _instead(scene: Scene) -> str:
+    made = scene.made
     if made.scores is not None:
         return "a label, or a class by its number"
     if made.boxes is not None:
@@ -112,7 +113,8 @@ def _instead(made: Made) -> str:
     if made.places is not None:
         return "a place: pixel:ROW,COLUMN or region:X0,Y0,X1,Y1"
     if made.features is not None:
-        return "a feature (feature:12), a likeness (similar-to:PHOTO) or an axis (axis:0@FILE.vectors)"
+        texts = "a text (text:WORDS), " if scene.words is not None else ""
+        return texts + "a feature (feature:12), a likeness (similar-to:PHOTO) or an axis (axis:0@FILE.vectors)"
     return "a classification head"
 
 
@@ -127,7 +129,7 @@ def _one(noun: Noun, against: object, scene: Scene, picture: int) -> Target:
     if isinstance(noun, (Pixel, Region, Box)):
         return _at_place(noun, against, scene, picture)
     if scene.made.features is None and not (isinstance(noun, Axis) and noun.block is not None):
-        raise MethodError("this model gives no one vector of features", expected=_instead(scene.made), where=scene.model)
+        raise MethodError("this model gives no one vector of features", expected=_instead(scene), where=scene.model)
     if isinstance(noun, Feature):
         return _feature(noun, against, scene)
     if isinstance(noun, SimilarTo):
@@ -169,7 +171,7 @@ def _text(noun: Text, against: object, scene: Scene) -> Target:
     if against is not None and not isinstance(other, Text):
         raise ArgumentError(f"a text against {against!r}", expected="another text", where="target")
     if scene.words is None:
-        raise MethodError("this model has no text tower", expected=_instead(scene.made), where=scene.model)
+        raise MethodError("this model has no text tower", expected=_instead(scene), where=scene.model)
     if not isinstance(other, Text):
         return Target((0,), (), (f"“{noun.text}”",), (scene.words((noun.text,)),))
     if other == noun:
@@ -227,12 +229,12 @@ def _place(noun: Pixel | Region | Box, scene: Scene, picture: int) -> tuple[Read
     made, placement = scene.made, scene.placements[picture]
     if isinstance(noun, Box):
         if made.boxes is None or made.places is None:
-            raise MethodError("this model gives no boxes", expected=_instead(made), where=scene.model)
+            raise MethodError("this model gives no boxes", expected=_instead(scene), where=scene.model)
         which = _which(noun.which, scene, picture)
         corners = photo_boxes(made, placement, picture)[which].tolist()
         return Places(Values.of(np.eye(made.places.shape[2])[which]), Mark("box", (*corners,), which)), f"box {which}"
     if made.grid is None:
-        raise MethodError("this model scores no pixels", expected=_instead(made), where=scene.model)
+        raise MethodError("this model scores no pixels", expected=_instead(scene), where=scene.model)
     if isinstance(noun, Pixel):
         mark = Mark("pixel", (noun.x, noun.y, noun.x + 1, noun.y + 1))
         return Places(Values.of(pixel_weights(placement, made.grid, noun.y, noun.x)), mark), f"pixel ({noun.y}, {noun.x})"
@@ -305,7 +307,7 @@ def found_boxes(scene: Scene, picture: int = 0, at_least: float = 0.0) -> list[D
         MethodError: a model that gives none.
     """
     if scene.made.boxes is None:
-        raise MethodError("this model gives no boxes", expected=_instead(scene.made), where=scene.model)
+        raise MethodError("this model gives no boxes", expected=_instead(scene), where=scene.model)
     best, which = likelihoods(scene.made)[picture].max(dim=-1)
     corners = photo_boxes(scene.made, scene.placements[picture], picture).tolist()
     order = [i for i in best.argsort(descending=True, stable=True).tolist() if float(best[i]) >= at_least]

@@ -6,7 +6,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,9 @@ OwnRef = Annotated[str | None, typer.Option("--model", help="As for explain (def
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="A local checkpoint (.safetensors, or .pth without pickled code).", metavar="FILE")
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line.", metavar="FILE")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Class names, one a line; of a model of pictures and texts: the texts.", metavar="FILE")
+]
 InputSize = Annotated[
     str | None, typer.Option("--input-size", help="Feed the model this many pixels: 448 or 448x672 (height x width).", metavar="H[xW]")
 ]
@@ -120,7 +122,7 @@ def explain(
     from vitscope.api.job import Job, run
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
@@ -178,7 +180,7 @@ def inspect(
     """What each token is, which attention calls there are, what can be computed, and whether the capture is proven."""
     from vitscope.api.job import inspect as run_inspect
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     run_inspect(ref, given, as_json=as_json, prove=prove, out=out, threads=threads, quiet=quiet)
 
@@ -228,7 +230,7 @@ def serve(
     """The interactive page on this machine: point at any patch and see every head answer."""
     from vitscope.api.serve import Serving, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     settings = {
         "host": host,
@@ -274,7 +276,7 @@ def patches(
     """What the model was really fed: every step, the patches, what was lost, and what is wrong with it."""
     from vitscope.api.patches_job import PatchesJob, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     run(PatchesJob(photo, model, given, box, mask, tensor, out, as_json, threads, quiet))
 
 
@@ -319,7 +321,7 @@ def embed(
     """What each layer made of a folder of photos: points in a plane or in space, and how far to trust them."""
     from vitscope.api.embed import Job, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     if into is not None:
         from vitscope.api.placing import Placing
@@ -376,7 +378,7 @@ def nearest(
     """The photos, or patches, nearest to one in the model's own space."""
     from vitscope.api.nearest_job import Asked, NearestJob, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     run(NearestJob(points, Asked(photo, k, layer, patch), model, given, as_json, threads, quiet))
 
 
@@ -388,6 +390,11 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
         typer.echo(vitscope.__version__)
         raise typer.Exit
+
+
+def _given(weights: Path | None, labels: Path | None, input_size: str | None, device: str, dtype: str, seed: int) -> dict[str, Any]:
+    """What :func:`vitscope.load` takes besides the reference, of the options that most commands have."""
+    return {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
 
 
 def _placed(device: str, device_map: str | None, quantize: str | None) -> dict[str, str | None]:

@@ -76,6 +76,34 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a call as it was heard, ``[b', h', n, d]``, has its windows.
+
+    Attributes:
+        heads_first: windows inside heads: ``b' = b · h`` and ``h' = w``.
+        folded: windows that are kept among the heads: ``b' = b`` and ``h' = folded · h``; 1 for none.
+    """
+
+    heads_first: bool = False
+    folded: int = 1
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is ``[b · w, h, n, d]`` already."""
+        return not self.heads_first and self.folded == 1
+
+    def turn(self, x: Tensor, batch: int) -> Tensor:
+        """``[b', h', n, d]`` as ``[b · w, h, n, d]``."""
+        if self.heads_first:
+            return x.reshape(batch, -1, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
+        return x if self.folded == 1 else x.reshape(batch * self.folded, -1, *x.shape[2:])
+
+
+#: Windows where they usually are.
+USUAL = Cut()
+
+
+@dataclass(frozen=True)
 class Seats:
     """Which token sits at each (window, slot) of an attention call.
 
@@ -85,13 +113,16 @@ class Seats:
     Attributes:
         keys: from ``w · nk`` slots to tokens: one token each, several where keys are reduced, none for padding.
         tokens: tokens in the keys' grid.
-        heads_first: the model keeps windows inside heads ``[b, h, w, n, d]``, and the call as heard has them in each other's place.
+        cut: where the call as heard has its windows.
+        asks: from tokens to ``w · nq`` slots, where a token is made of several slots' results (attention on a coarser or finer grid than
+            the block gives); None where each sits at one.
     """
 
     queries: Tensor
     keys: Shares
     tokens: int
-    heads_first: bool = False
+    cut: Cut = USUAL
+    asks: Shares | None = None
 
     @property
     def windows(self) -> int:
@@ -100,6 +131,8 @@ class Seats:
 
     def take(self, vector: Tensor) -> Tensor:
         """Weights on tokens ``[b, n]`` as weights on query slots ``[b · w, nq]``."""
+        if self.asks is not None:
+            return self.asks.push(vector).reshape(-1, self.queries.shape[1])
         at = self.queries.to(vector.device)
         return torch.where(at >= 0, vector[:, at.clamp_min(0)], 0.0).flatten(0, 1)
 
@@ -143,6 +176,7 @@ class Stages:
         skips: for each block, whether its tokens reach its output past the attention (where not, no share of them stays).
         forms: for each block, how its output holds the tokens.
         notes: what a reader of a map through these stages must know.
+        alike: whether all blocks give tokens of one grid and one width, in one form: then what reads the last one's can read any.
     """
 
     stages: tuple[Stage, ...]
@@ -153,6 +187,7 @@ class Stages:
     skips: tuple[bool, ...]
     forms: tuple[Form, ...]
     notes: tuple[str, ...] = ()
+    alike: bool = False
 
     def spread(self, values: Tensor, stage: int) -> Tensor:
         """Values on one grid's tokens as the same values on the first grid's (the mean of the parents' where there are several)."""

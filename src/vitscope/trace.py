@@ -21,7 +21,7 @@ from vitscope.core.provenance import Provenance
 from vitscope.core.sample import Sample
 from vitscope.core.targets import Target
 from vitscope.errors import ArgumentError, CaptureError, MethodError
-from vitscope.grids import Seats, Stages
+from vitscope.grids import Cut, Seats, Stages
 from vitscope.scoring import BARE, Made
 
 #: Attention rows of all heads are computed in blocks of at most this many values (float32: 16 MB).
@@ -235,19 +235,18 @@ class AttentionCall:
             cut["mask"] = self.mask[mine]
         return replace(self, **cut)
 
-    def turned(self, pictures: int) -> AttentionCall:
-        """The call of a model that keeps windows inside heads (``b`` = pictures · heads, ``h`` = windows) the usual way round.
+    def turned(self, pictures: int, cut: Cut) -> AttentionCall:
+        """The call of a model that keeps windows among or inside its heads, the usual way round.
 
         Raises:
-            CaptureError: a mask that differs from window to window.
+            CaptureError: a mask that differs from window to window but not from head to head, or the other way round.
         """
+        names = [name for name in _PER_PICTURE if getattr(self, name) is not None]
         if self.mask is not None and self.mask.dim() == 4 and self.mask.shape[:2] != (1, 1):
-            raise CaptureError(f"a mask {list(self.mask.shape)} over windows inside heads", expected="one for all", where=self.path)
-
-        def turn(x: Tensor) -> Tensor:
-            return x.reshape(pictures, -1, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
-
-        other: dict[str, Any] = {name: turn(value) for name in _PER_PICTURE if (value := getattr(self, name)) is not None}
+            if self.mask.shape[:2] != self.out.shape[:2]:
+                raise CaptureError(f"a mask {list(self.mask.shape)} over windows among heads", expected="one for all", where=self.path)
+            names.append("mask")
+        other: dict[str, Any] = {name: cut.turn(getattr(self, name), pictures) for name in names}
         return replace(self, **other)
 
     def _index(self, queries: Tensor | Sequence[int] | None) -> Tensor:

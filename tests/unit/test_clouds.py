@@ -153,6 +153,7 @@ def test_the_catalogue_says_what_there_is(compute, file):
     assert "trustworthiness" in " ".join(cloud["maps"][0]["quality"])
     assert cloud["curve"] == [{"layer": one["layer"], "knn_accuracy": one["knn_accuracy"]} for one in quality["layers"]]
     assert cloud["accuracy"] == quality["model_accuracy"]
+    assert cloud["opens"] == 5  # the last layer
     assert cloud["layers_note"] == "27 photos (folder, a folder for each class), 3 labels, model builtin:photos"
     assert cloud["pictures"]["how"] == cloud["attention"]["how"] == cloud["nearest"]["how"] == "live"
     assert [column["name"] for column in cloud["columns"]][:4] == ["label", "predicted", "error", "confidence"]
@@ -194,6 +195,16 @@ def test_the_table_has_every_column(compute, file):
         name: rows[4][name] for name in ("path", "label", "predicted", "x", "y")
     }
     assert block.meta["rows"][0]["error"] in ("right", "wrong")
+    assert list(block.meta["rows"][0]) == [
+        "id",
+        "path",
+        "label",
+        "predicted",
+        "error",
+        "confidence",
+        "x",
+        "y",
+    ]  # as a file's table has them
 
 
 def test_thumbs_are_the_photos(compute, file):

@@ -400,6 +400,35 @@ def test_a_trace_that_had_to_make_room_is_made_again(builtin):
     assert np.array_equal(one(explorer, "map", source=0, method="relevance").arrays["values"], before)
 
 
+def test_a_trace_that_goes_while_a_map_is_made_stops_nothing(builtin):
+    explorer = Explorer(models={"photos": builtin})
+    explorer.add(photo(), "a.png", "photos")
+    explorer.cache.drop(("trace", 0))
+    explorer.cache.limit = 1000  # it is not held even while the model is
+    asked = threading.Thread(target=lambda: one(explorer, "map", source=0, method="grad-cam"), daemon=True)
+    asked.start()
+    asked.join(60)
+    assert not asked.is_alive()
+
+
+def test_added_photos_make_room_longest_unseen_first_and_never_the_one_shown(builtin, monkeypatch):
+    monkeypatch.setattr("vitscope.api.explorer.PHOTO_BYTES", 3 * len(photo()) + 200)
+    explorer = Explorer([builtin.trace(Image.open(io.BytesIO(photo())))], {"photos": builtin})
+    for seed in (1, 2, 3):
+        explorer.add(photo(seed), f"{seed}.png", "photos")
+    one(explorer, "rows", source=1)  # shown now; 2 was seen longest ago
+    explorer.add(photo(4), "4.png", "photos")
+    assert explorer._files.nbytes <= 3 * len(photo()) + 200
+    assert one(explorer, "rows", source=2).arrays["rows"].size  # what was made of it is still at hand
+    for number in (0, 1, 3, 4):
+        explorer.cache.drop(("trace", number))
+        assert one(explorer, "map", source=number, method="grad-cam").arrays["values"].shape == (65,)
+    explorer.cache.drop(("trace", 2))
+    with pytest.raises(ArgumentError, match=r"2\.png made room for photos added later; choose it again"):
+        one(explorer, "map", source=2, method="grad-cam")
+    assert len(explorer.catalogue()["sources"]) == 5
+
+
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
@@ -414,7 +443,7 @@ def test_what_is_no_photo_leaves_no_trace(builtin, data, error, words):
         explorer.add(data, "C:\\x\\bad.png", "photos")
     assert str(refused.value).startswith(words)
     assert explorer.catalogue()["sources"] == []
-    assert explorer._taken == 0
+    assert explorer._files.nbytes == 0
 
 
 def test_too_many_pixels_and_too_many_bytes(builtin, monkeypatch):
@@ -422,7 +451,7 @@ def test_too_many_pixels_and_too_many_bytes(builtin, monkeypatch):
     with pytest.raises(PhotoError, match="big"):
         explorer.add(photo(), "big.png", "photos")
     monkeypatch.setattr("vitscope.api.explorer.PHOTO_BYTES", 5000)
-    with pytest.raises(VitscopeError, match="start anew"):
+    with pytest.raises(VitscopeError, match="bytes; expected at most 5,000"):
         Explorer(models={"photos": builtin}).add(photo(3, (200, 200)), "heavy.png", "photos")
     with pytest.raises(WorkError, match="bytes of attention for one photo; expected at most 1,000"):
         Explorer(models={"photos": builtin}, cache_bytes=1000).add(photo(), "a.png", "photos")

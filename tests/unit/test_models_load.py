@@ -299,7 +299,7 @@ def test_folders_that_are_refused(tmp_path):
         ({"device": "nowhere"}, "device 'nowhere'"),
         ({"input_size": 0}, "input_size 0"),
         ({"input_size": (3, 224, 224)}, "input_size"),
-        ({"labels": "/no/such/file.txt"}, "no readable text file"),
+        ({"labels": "/no/such/file.txt"}, "no such file; expected class names"),
         ({"weights": "/no/such/file.pth"}, "weights=FILE"),
     ],
 )

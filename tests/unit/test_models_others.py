@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
 import vitscope as vs
+from vitscope.cli import main
 from vitscope.errors import ModelError
 from vitscope.models import others
 from vitscope.models.family import Loaded
@@ -47,9 +50,9 @@ class FAMILY:
 
 @pytest.fixture
 def installed(monkeypatch):
-    def points(value):
+    def points(value, scheme="theirs"):
         others._points.cache_clear()
-        monkeypatch.setattr(others, "entry_points", lambda group: [EntryPoint("theirs", value, group)])
+        monkeypatch.setattr(others, "entry_points", lambda group: [EntryPoint(scheme, value, group)])
 
     yield points
     others._points.cache_clear()
@@ -77,6 +80,23 @@ def test_a_broken_one_is_named(installed):
     installed("json")
     with pytest.raises(ModelError, match="json has no recognises, describe"):
         vs.load("theirs:one")
+
+
+def test_the_template_of_the_page_works_as_it_stands(installed, monkeypatch, capsys):
+    page = Path(__file__).parents[2] / "docs/how-to/add-a-family.md"
+    template = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    library, family = ModuleType("mylib"), ModuleType("mylib_vitscope")
+    library.create = lambda name: Theirs()
+    exec(template, family.__dict__)
+    monkeypatch.setitem(sys.modules, "mylib", library)
+    monkeypatch.setitem(sys.modules, "mylib_vitscope", family)
+    installed("mylib_vitscope", "mylib")
+    main(["inspect", "mylib:NAME", "--input-size", "64", "--prove"])
+    said = capsys.readouterr().out
+    assert said.startswith("mylib:NAME\n")
+    assert "8 × 8 of 8 × 8 px" in said
+    assert said.count("holds") == 9
+    assert "FAILS" not in said
 
 
 ONLY = """

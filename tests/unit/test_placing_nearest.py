@@ -135,6 +135,8 @@ def test_columns_somebody_added_stay_with_the_old_rows(home):
         (["--out", "{home}/old.html"], "a file name ending in .parquet"),
         (["--input-size", "64", "--out", "{home}/x.parquet"], "prepares photos by"),
         (["--state", '{"pointz": 1}'], "unknown key"),
+        (["--state", '{"points": {"map": 9}}'], "--state: points: map 9; expected 0 to"),
+        (["--state", '{"points": {"colour": "sight"}}'], "colour 'sight'; expected label, predicted"),
     ],
 )
 def test_refusals_of_placing(home, run, words, said):
@@ -164,7 +166,7 @@ def test_nearest_of_a_photo_of_the_file_and_of_any_other(home, run):
     at = next(i for i, row in enumerate(rows) if row["id"] == "ship/3")
     far = np.linalg.norm(vectors - vectors[at], axis=1)
     order = [i for i in np.argsort(far, kind="stable") if i != at][:4]
-    for name in ("ship/3", rows[at]["path"]):
+    for name in ("ship/3", rows[at]["path"], "ship/3.png"):
         code, out, _ = run("nearest", home / "old.parquet", name, "--k", "4", "--json")
         found = json.loads(out)
         assert (code, found["layer"], found["vectors"]) == (0, 5, "pooled")
@@ -221,6 +223,7 @@ def test_nearest_of_a_patch(home, run, tmp_path):
     ("words", "said"),
     [
         (["nothing"], "neither in the file nor a photo here"),
+        (["3.png"], "'3.png' names 3 photos (frog/3, ship/3, truck/3); expected one of them"),
         (["ship/3", "--layer", "9"], "layer 9; expected 2, 5"),
         (["ship/3", "--patch", "1,1"], "expected no --patch"),
     ],

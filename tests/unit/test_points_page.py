@@ -19,12 +19,13 @@ from vitscope.api import points_page
 from vitscope.projection.table import read_cloud
 from vitscope.views.carried_cloud import drawn, evenly, sampled, to_look_at_first
 from vitscope.views.cloud import NONE, STEPS, Column, columns_of
+from vitscope.views.points import verdict
 from vitscope.views.view import unpack
-from vitscope.web import interactive
+from vitscope.web.built import built
 
 COUNT = len(CLASSES) * EACH
 
-pytestmark = pytest.mark.skipif(not interactive.built(), reason="the front end was not built (make frontend)")
+pytestmark = pytest.mark.skipif(not built(), reason="the front end was not built (make frontend)")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_nothing_is_fetched_and_only_the_page_s_own_scripts_run(file):
     assert "http" not in policy
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts}
-    assert len(scripts) == 2
+    assert len(scripts) == 1
     assert hashes == set(re.findall(r"'sha256-[^']*'", policy))
     assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?!data:|#)", html)
 
@@ -109,7 +110,35 @@ def test_findings_stand_in_the_page_without_a_script(file):
     quality = json.loads(pq.read_schema(file).metadata[b"quality"])
     assert f"Near-duplicates: {len(quality['near_duplicates'])} of {quality['near_duplicates_found']}" in html
     assert "frog/copy" in html
-    assert "trustworthiness" in html
+
+
+def test_the_maps_stand_in_a_table_with_their_figures_and_a_verdict(file):
+    html, _, _, _ = opened(file)
+    projections = json.loads(pq.read_schema(file).metadata[b"quality"])["projections"]
+    table = re.search(r'<table class="stacks">(.*?)</table>', html, re.DOTALL)[1]
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', table)
+    assert [title for title, _ in rows] == [f"PCA, layer {one['layer']}" for one in projections]
+    for (_, cells), one in zip(rows, projections, strict=True):
+        shown = dict(re.findall(r'data-name="([^"]*)"><b>([^<]*)</b>', cells))
+        assert shown["trustworthiness"] == f"{one['trustworthiness']:.3f}"
+        assert shown["neighbours of one label"] == f"{one['label_agreement']:.1%}"
+        assert f"model {one['original_label_agreement']:.1%}" in cells
+        assert f'<td class="verdict">{verdict(one)}</td>' in cells
+    assert html.count("<h1>") == html.count("data-vitscope-view data-host") == 1
+    assert 'name="theme"' not in html  # the view has the switch
+
+
+@pytest.mark.parametrize(
+    ("trust", "drawn", "original", "said"),
+    [
+        (0.96, 0.8, 0.8, "neighbours can be read off it; labels as in the model"),
+        (0.9, 0.9, 0.8, "neighbours only roughly; labels look further apart than they are"),
+        (0.7, 0.5, 0.8, "read no neighbours; labels that the model tells apart lie mixed"),
+        (0.99, None, None, "neighbours can be read off it"),
+    ],
+)
+def test_a_verdict_is_what_the_figures_allow(trust, drawn, original, said):
+    assert verdict({"trustworthiness": trust, "label_agreement": drawn, "original_label_agreement": original}) == said
 
 
 def test_two_runs_same_bytes(file, tmp_path):

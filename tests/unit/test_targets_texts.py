@@ -222,6 +222,8 @@ def test_refusals_in_one_line():
             trace.resolve(target)
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
+    with pytest.raises(MethodError, match=r"no class scores; expected a text \(text:WORDS\), a feature"):
+        vs.relevance(trace)
     with pytest.raises(ModelError, match=r"no tokenizer; expected vs\.load\(model, tokenizer="):
         vs.load(towers("clip"), mean=0.5, std=0.5, labels=TEXTS)
     with pytest.raises(MethodError, match="no text tower"):

@@ -39,6 +39,8 @@ export interface Cloud {
   /** Neighbours in the original space. */
   nearest?: Carried;
   open: boolean;
+  /** The map that is shown where nobody chose one. */
+  opens?: number;
   block?: number;
   left_out?: string;
 }
@@ -149,15 +151,21 @@ export const isPoints = (v: unknown): boolean =>
   v === null || (record(v) && Object.entries(v).every(([key, value]) => Object.hasOwn(CHECKS, key) && CHECKS[key as keyof PointsState](value)));
 export const POINTS_WORDS = "null or an object of cloud, map, colour, camera, lasso, lasso_at, focus, size, hidden";
 
-/** All keys from some. */
-export const pointsOf = (given: Partial<PointsState> | null): PointsState => ({ ...POINTS, ...given, camera: given?.camera ? { ...HOME, ...given.camera } : null });
+/** All keys from some; the map that is not said is the one the cloud opens on. */
+export const pointsOf = (given: Partial<PointsState> | null, clouds: Cloud[] = []): PointsState => ({
+  ...startOf(given?.cloud, clouds),
+  ...given,
+  camera: given?.camera ? { ...HOME, ...given.camera } : null,
+});
+const startOf = (cloud = 0, clouds: Cloud[]): PointsState => ({ ...POINTS, map: clouds[cloud]?.opens ?? 0 });
 
 /** Where a map is seen from: as chosen, or the whole of it, a cube from a corner. */
 export const cameraOf = (points: PointsState, dims: number): Camera => points.camera ?? (dims === 3 ? { ...HOME, turn: CORNER } : HOME);
 
 /** Only what differs from the default; null where nothing does. */
-export function differingPoints(points: PointsState): Partial<PointsState> | null {
-  const entries = Object.entries(points).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(POINTS[key as keyof PointsState]));
+export function differingPoints(points: PointsState, clouds: Cloud[] = []): Partial<PointsState> | null {
+  const start = startOf(points.cloud, clouds);
+  const entries = Object.entries(points).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(start[key as keyof PointsState]));
   return entries.length ? (Object.fromEntries(entries) as Partial<PointsState>) : null;
 }
 
@@ -166,7 +174,7 @@ export function fittedPoints(given: Partial<PointsState> | null, clouds: Cloud[]
   if (given === null) return { points: null, complaints: [] };
   if (clouds.length === 0) return { points: null, complaints: ["points: there is no cloud"] };
   const complaints: string[] = [];
-  const out = pointsOf(given);
+  const out = pointsOf(given, clouds);
   if (out.cloud >= clouds.length) {
     complaints.push(`cloud ${out.cloud} of ${clouds.length}`);
     return { points: null, complaints };
@@ -174,7 +182,7 @@ export function fittedPoints(given: Partial<PointsState> | null, clouds: Cloud[]
   const cloud = clouds[out.cloud]!;
   if (out.map >= cloud.maps.length || (out.lasso_at?.map ?? 0) >= cloud.maps.length) {
     complaints.push(`map ${Math.max(out.map, out.lasso_at?.map ?? 0)} of ${cloud.maps.length}`);
-    Object.assign(out, { map: 0, lasso: null, lasso_at: null, camera: null });
+    Object.assign(out, { map: cloud.opens ?? 0, lasso: null, lasso_at: null, camera: null });
   }
   if (out.colour && !cloud.columns.some((column) => column.name === out.colour)) {
     complaints.push(`column ${out.colour}`);
@@ -184,7 +192,7 @@ export function fittedPoints(given: Partial<PointsState> | null, clouds: Cloud[]
     complaints.push(`point ${out.focus} of ${cloud.count}`);
     out.focus = null;
   }
-  return { points: differingPoints(out), complaints };
+  return { points: differingPoints(out, clouds), complaints };
 }
 
 /** The column that colours: the one chosen, or labels, then predictions, then the first. */

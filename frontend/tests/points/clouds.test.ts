@@ -32,6 +32,15 @@ describe("state", () => {
     expect(cameraOf(pointsOf(state.points), 2)).toEqual({ ...HOME, zoom: 3 });
     expect(cameraOf(POINTS, 3).turn).toEqual(CORNER);
   });
+  test("a cloud opens on its own map, and the first is then a choice", () => {
+    const clouds = [{ ...cloud, opens: 1 }, cloud];
+    expect(pointsOf(null, clouds).map).toBe(1);
+    expect(pointsOf({ cloud: 1 }, clouds).map).toBe(0);
+    expect(differingPoints({ ...POINTS, map: 1 }, clouds)).toBeNull();
+    expect(differingPoints({ ...POINTS, map: 0 }, clouds)).toEqual({ map: 0 });
+    expect(fittedPoints({ map: 0 }, clouds).points).toEqual({ map: 0 });
+    expect(fittedPoints({ map: 9 }, clouds)).toEqual({ points: null, complaints: ["map 9 of 2"] });
+  });
   test.each([{ nonsense: 1 }, { map: -1 }, { camera: { zoom: 0 } }, { camera: { turn: [0, 0, 0, 0] } }, { lasso: [[0, 0], [1, 1]] }, { lasso: [[0, 0], [1, 1], [1, null]] }, { size: 0 }, { hidden: [70000] }, { focus: 1.5 }, { lasso_at: { map: 0 } }])("%j is refused", (points) => {
     expect(() => stateOf({ points })).toThrow(/points/);
   });
@@ -88,7 +97,10 @@ describe("a file", () => {
   const host = storedClouds(async () => ({ cloud, block: carried }));
   test("answers from its block", async () => {
     expect((await host.points(0, 1, stop)).dims).toBe(3);
-    expect(await host.table(0, [1, 2], 1, stop)).toEqual([{ id: "é", label: null, confidence: null }, { id: "bb", label: "dog", confidence: 1 }]);
+    expect(await host.table(0, [1, 2], 1, stop)).toEqual([
+      { id: "é", label: null, confidence: null, x: 0.00005, y: 0.00006, z: 0.00008 },
+      { id: "bb", label: "dog", confidence: 1, x: 0.00009, y: 0.00011, z: 0.00012 },
+    ]);
     const { pictures, failed } = await host.thumbs(0, [2, 1], 64, stop);
     expect([...pictures].map(([row, bytes]) => [row, [...bytes]])).toEqual([[2, [2, 3, 4]]]);
     expect(failed.get(1)).toBe("only some");

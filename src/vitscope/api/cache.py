@@ -45,6 +45,11 @@ class ByteCache:
             self._held[key] = (value, nbytes)
             self._bytes += nbytes
 
+    def drop(self, key: Hashable) -> None:
+        """Let go of a value, where it is held."""
+        with self._lock:
+            self._drop(key)
+
     def _drop(self, key: Hashable) -> None:
         if key in self._held:
             self._bytes -= self._held.pop(key)[1]

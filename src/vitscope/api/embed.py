@@ -23,6 +23,7 @@ from vitscope.errors import ArgumentError
 from vitscope.projection.maps import check_method
 from vitscope.projection.store import Rows, Store, arrow, held
 from vitscope.projection.table import read_cloud
+from vitscope.views.cloud import USUAL
 
 if TYPE_CHECKING:
     from vitscope.inputs.folders import Folder
@@ -141,6 +142,7 @@ def embed(model: LoadedModel, folder: Folder, where: Path, job: Job, tell: Any =
     asked = _layers(job.layers)
     layers = layer_numbers(model, asked)
     manifest = plan(model, folder, layers, vectors=job.vectors, dtype=job.keep)
+    _check_state(job, model, len(layers) if job.layers else 1, len(folder))
     where.mkdir(exist_ok=True)
     with held(where):
         store = embed_photos(model, folder, where, manifest, tell)
@@ -160,6 +162,14 @@ def embed(model: LoadedModel, folder: Folder, where: Path, job: Job, tell: Any =
         found = findings(layer)
     known = label_names(rows, model.labels)
     return Embedded(store, rows, folder, tuple(projections), curve, model_accuracy(rows, known), found, known)
+
+
+def _check_state(job: Job, model: LoadedModel, layers: int, photos: int) -> None:
+    """Refuse a state for the page that says what cannot be there, before any work."""
+    from vitscope.api.points_page import check_state
+
+    each, more = (model.layout().n, ("token",)) if job.vectors == "tokens" else (1, ())
+    check_state(job.state, layers * len(job.methods), (*USUAL, *more), photos * each)
 
 
 def _layers(written: Sequence[str]) -> list[int] | None:

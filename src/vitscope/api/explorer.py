@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Bytes of traces and answers kept beside what was given; what was used longest ago goes first and is computed again when asked for.
 CACHE_BYTES = 512_000_000
 
-#: Bytes of photo files taken in; more are refused.
+#: Bytes of photo files taken in, together: whose photo was looked at longest ago goes first.
 PHOTO_BYTES = 256_000_000
 
 #: Largest photo taken in, in pixels.
@@ -89,7 +89,8 @@ class Explorer:
         self.cache = ByteCache(cache_bytes)
         self.pixels = pixels
         self._sources: list[Source] = []
-        self._taken = 0
+        self._files = ByteCache(PHOTO_BYTES)
+        self._file_of: dict[int, object] = {}
         self._lock = Lock()
         self._passes: dict[str, Lock] = {}
         for trace in traces:
@@ -137,17 +138,30 @@ class Explorer:
         if model not in self.models:
             raise ArgumentError(f"model {model!r}", expected=", ".join(self.models) or "none: no model is loaded here", where="upload")
         raw = data.read_bytes() if isinstance(data, Path) else data
-        with self._lock:
-            if self._taken + len(raw) > PHOTO_BYTES:
-                held = f"{len(raw):,} bytes beside {self._taken:,} of earlier photos"
-                raise ArgumentError(held, expected=f"{PHOTO_BYTES:,} together", where="upload", todo="start anew to look at more photos")
-            self._taken += len(raw)
+        if len(raw) > self._files.limit:
+            raise ArgumentError(f"{len(raw):,} bytes", expected=f"at most {self._files.limit:,}", where="upload")
+        key, loaded = object(), self.models[model]
+        self._files.put(key, raw, len(raw))
         try:
-            return self.add_sample(lambda: _read(raw, name, self.pixels), name, model, lambda: _audited(raw, name, self.models[model]))
+            number = self.add_sample(
+                lambda: _read(self._file(key, name), name, self.pixels), name, model, lambda: _audited(self._file(key, name), name, loaded)
+            )
         except BaseException:
-            with self._lock:
-                self._taken -= len(raw)
+            self._files.drop(key)
             raise
+        self._file_of[number] = key
+        return number
+
+    def _file(self, key: object, name: str) -> bytes:
+        """A photo's file, unless it had to make room for others.
+
+        Raises:
+            ArgumentError: it had.
+        """
+        raw: bytes | None = self._files.get(key)
+        if raw is None:
+            raise ArgumentError(f"{name} made room for photos added later", where="request", todo="choose it again")
+        return raw
 
     def open(self, cloud: int, row: int) -> int:
         """There are no points here; see :class:`vitscope.api.cloud.CloudExplorer`."""
@@ -281,7 +295,7 @@ class Explorer:
         """A map from the trace alone."""
         trace = self._trace(number)
         own, asked = _asked_at(trace, chosen)
-        return self._map_block(number, method.run(trace, **own), query=asked)
+        return self._map_block(number, trace, method.run(trace, **own), query=asked)
 
     def _run(self, number: int, method: Method, aim: Any, chosen: dict[str, Any], stop: Stop) -> bytes:
         """A map that may need the model again; what its gradients left is kept for the next method."""
@@ -289,7 +303,7 @@ class Explorer:
         key = ("runs", number, aim)
         runs: dict[object, Trace] = dict(self.cache.get(key) or {})
         work = replace(trace, rerun=_stoppable(trace.rerun, stop), _cache=runs)
-        block = self._map_block(number, method.run(work, target=aim, **chosen))
+        block = self._map_block(number, trace, method.run(work, target=aim, **chosen))
         self.cache.put(key, runs, sum(run.nbytes for run in runs.values()))
         return block
 
@@ -300,12 +314,12 @@ class Explorer:
         trace = self._trace(number)
         own, asked = _asked_at(trace, chosen)
         for one, state in refine(trace, **own, stop=stop):
-            block = self._map_block(number, one, state, query=asked)
+            block = self._map_block(number, trace, one, state, query=asked)
             if state.done:
                 self.cache.put(key, block, len(block))
             yield block
 
-    def _map_block(self, number: int, one: TokenMap, state: Refined | None = None, query: Any = None) -> bytes:
+    def _map_block(self, number: int, trace: Trace, one: TokenMap, state: Refined | None = None, query: Any = None) -> bytes:
         """One map as a block; with its standard error and progress where it is refined."""
         from vitscope.api.drawn import on_patches_of
         from vitscope.methods import METHODS
@@ -313,7 +327,7 @@ class Explorer:
         from vitscope.views.photo import mean_token
         from vitscope.views.plain import plain
 
-        arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(self._trace(number), one).tokens}
+        arrays: dict[str, NDArray[np.generic]] = {"values": on_patches_of(trace, one).tokens}
         if state is not None and state.error is not None:
             arrays["error"] = np.asarray(state.error, dtype=np.float32)
         meta = {
@@ -342,6 +356,7 @@ class Explorer:
     def _source(self, number: int) -> Source:
         if not 0 <= number < len(self._sources):
             raise ArgumentError(f"source {number}", expected=f"0 to {len(self._sources) - 1}", where="request")
+        self._files.get(self._file_of.get(number))  # it is looked at: it goes last
         return self._sources[number]
 
     def _kept(self, key: tuple[Any, ...], compute: Callable[[], bytes]) -> bytes:

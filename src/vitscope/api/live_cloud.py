@@ -110,10 +110,16 @@ class LiveCloud:
 
         self.check(rows, "table")
         found = self.cloud.rows(rows, self._map(number))
-        more = [column for name, column in self.columns.items() if name not in self.cloud.columns]
-        for row, values in zip(rows, found, strict=True):
-            values.update({column.name: _value(column, row) for column in more})
-        return {}, {"rows": plain(found), "map": number}
+        made = {name: column for name, column in self.columns.items() if name not in self.cloud.columns}
+        for values, row in zip(found, rows, strict=True):
+            values |= {name: _value(column, row) for name, column in made.items()}
+        return {}, {"rows": plain([self._in_order(values) for values in found]), "map": number}
+
+    def _in_order(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A row's id and path, the columns that colour as they are offered, others, and its place: as a file's table has them."""
+        first = [name for name in ("id", "path", *self.columns) if name in values]
+        last = [name for name in "xyz" if name in values]
+        return {name: values[name] for name in dict.fromkeys([*first, *(name for name in values if name not in last), *last])}
 
     def thumbs(self, rows: Sequence[int], size: int, keep: Callable[[int, Callable[[], bytes]], bytes]) -> Answer:
         """Small pictures, one JPEG after the other; those that cannot be read are empty, with the reason."""

@@ -148,15 +148,28 @@ def _described(cloud: Cloud, layout: TokenLayout | None, index: NDArray[np.int64
 
 
 def find_rows(cloud: Cloud, photo: str) -> NDArray[np.intp]:
-    """The rows of a photo, by its id or else its path; none where the file has it not."""
+    """The rows of a photo, by its id or else its path, or else by the end of its path; none where the file has it not, or a photo is here.
+
+    Raises:
+        ArgumentError: several photos of that name.
+    """
     import pyarrow.compute as pc
 
+    def where(name: str, same: Callable[[Any], Any]) -> NDArray[np.intp]:
+        return np.flatnonzero(same(cloud.column(name)).fill_null(False).to_numpy(zero_copy_only=False))
+
     for name in ("id", "path"):
-        same = pc.equal(cloud.column(name), photo).fill_null(False)
-        found = np.flatnonzero(same.to_numpy(zero_copy_only=False))
+        found = where(name, lambda texts: pc.equal(texts, photo))
         if len(found):
             return found
-    return np.zeros(0, dtype=np.intp)
+    if Path(photo).exists():
+        return np.zeros(0, dtype=np.intp)
+    found = where("path", lambda texts: pc.ends_with(texts, f"/{photo}"))
+    ids = list(dict.fromkeys(cloud.text("id", int(row)) for row in found))
+    if len(ids) > 1:
+        several = ", ".join([*ids[:4], *(["…"] if len(ids) > 4 else [])])
+        raise ArgumentError(f"{photo!r} names {len(ids)} photos ({several})", expected="one of them", where=cloud.name)
+    return found
 
 
 def _row_of(cloud: Cloud, rows: NDArray[np.intp], token: int) -> int:

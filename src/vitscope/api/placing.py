@@ -25,6 +25,7 @@ from vitscope.projection.distances import nearest
 from vitscope.projection.quality import NEAR
 from vitscope.projection.store import Rows, Store, arrow, held
 from vitscope.projection.table import Cloud, Map, read_cloud
+from vitscope.views.cloud import USUAL
 
 if TYPE_CHECKING:
     from vitscope.inputs.folders import Folder
@@ -84,6 +85,7 @@ def run(job: Placing) -> list[Path]:
     with progress(quiet=job.quiet) as tell:
         from vitscope.api.live_cloud import own_model
         from vitscope.api.loading import load_model
+        from vitscope.api.points_page import check_state
         from vitscope.inputs.folders import open_folder
 
         tell(f"reading {job.into.name}")
@@ -91,6 +93,7 @@ def run(job: Placing) -> list[Path]:
         maps = _maps(old)
         tell("listing photos")
         folder = open_folder(job.folder, labels_file=job.labels_file).thinned(job.limit)
+        check_state(job.state, len(maps), (*USUAL, *old.columns, "placed"), len(old) + len(folder))
         ref = job.model or str(old.made["model"])
         model = load_model(ref, job.given, job.threads, tell)
         own_model(old, {ref: model})

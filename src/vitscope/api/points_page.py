@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from vitscope.api.cloud import attention_facts, flat
 from vitscope.api.live_cloud import Photos, photos_of
-from vitscope.errors import PhotoError, VitscopeError
+from vitscope.api.write import written_state
+from vitscope.errors import ArgumentError, PhotoError, VitscopeError
 from vitscope.projection.table import Cloud
 from vitscope.views.carried_cloud import Carriage, CarriedCloud, carried_cloud, joined, nothing, sampled, to_look_at_first
 from vitscope.views.cloud import Column, columns_of
+from vitscope.views.points_state import beyond
 from vitscope.views.state import State
 
 if TYPE_CHECKING:
@@ -51,13 +53,30 @@ def named_by_folder(cloud: Cloud) -> Cloud:
     return replace(cloud, name=" and ".join(name for name in folders if name) or "photos")
 
 
+def check_state(text: str, maps: int, columns: Collection[str], count: int) -> None:
+    """Refuse a state that a page is asked to begin with, where it says what cannot be there.
+
+    Args:
+        text: JSON, or the name of a file with it; "" for none.
+        maps: how many the page will have.
+        columns: the ones it may have.
+        count: of points, at most.
+
+    Raises:
+        ArgumentError: not a state, or a map, a column or a point that cannot be there.
+    """
+    lacking = beyond(written_state(text).points, maps, columns, count) if text else ""
+    if lacking:
+        raise ArgumentError(f"points: {lacking}", where="state")
+
+
 def write_page(page: Page, out: Path, tell: Tell | None = None) -> Path | None:
     """Write the page; None where the front end was not built, without which it would show nothing.
 
     Raises:
         OutputError: it cannot be written.
     """
-    from vitscope.web.interactive import built
+    from vitscope.web.built import built
     from vitscope.web.points import write_points
 
     if not built():

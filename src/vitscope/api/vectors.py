@@ -69,7 +69,7 @@ def _read(z: Tensor, weights: Tensor, layer: int, trace: Trace) -> NDArray[np.fl
             f"block {layer} has {z.shape[1]} tokens",
             expected=f"the {weights.shape[1]} tokens of the layout",
             where=trace.provenance.model,
-            todo="choose other layers (--layer)",
+            todo=f"give {_instead(trace)}",
         )
     return _array(torch.einsum("bn,bnw->bw", weights, z.to(weights.dtype)))
 
@@ -84,11 +84,11 @@ def _weights(trace: Trace, kind: str, layer: int) -> list[Tensor]:
     if kind == "cls":
         if not (layout.kinds == Kind.CLS).any():
             which = "this model has" if trace.stages is None else f"layer {layer} has"
-            raise MethodError(f"{which} no CLS token", where=trace.provenance.model, todo="use --vectors patch-mean")
+            raise MethodError(f"{which} no CLS token", where=trace.provenance.model, todo=f"give {_instead(trace)}")
         return [_even(trace, layout.kinds == Kind.CLS)]
     if not trace.layout.readouts:
         raise MethodError(
-            "it is not known which tokens this model's head reads", where=trace.provenance.model, todo="use --vectors patch-mean, or cls"
+            "it is not known which tokens this model's head reads", where=trace.provenance.model, todo=f"give {_instead(trace)}"
         )
     found = []
     for number, readout in enumerate(trace.layout.readouts):
@@ -110,6 +110,17 @@ def _weights(trace: Trace, kind: str, layer: int) -> list[Tensor]:
     return found
 
 
+def _instead(trace: Trace) -> str:
+    """The option that works on any model, with the last layer it works on where it is not every one."""
+    from vitscope.trace import Needs
+
+    hidden = trace.with_needs(Needs(hidden=True)).hidden
+    fitting = [layer for layer, z in enumerate(hidden) if z.dim() == 3 and z.shape[1] == trace.layout_of(layer).n]
+    if not fitting:
+        return "another model: no layer here keeps the tokens of the picture"
+    return "--vectors patch-mean" + ("" if len(fitting) == len(hidden) else f" --layer {fitting[-1]}")
+
+
 def _late(readout: Readout) -> str:
     return f"the head reads a token that joins after the blocks ({readout.name})"
 
@@ -117,7 +128,7 @@ def _late(readout: Readout) -> str:
 def _even(trace: Trace, which: NDArray[np.bool_]) -> Tensor:
     import torch
 
-    like = trace.calls[0].out
+    like = trace.pixels
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     return torch.as_tensor(which / which.sum(), dtype=dtype, device=like.device).expand(len(trace), -1)
 

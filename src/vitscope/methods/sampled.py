@@ -175,8 +175,8 @@ class _Draw:
 
 
 def _over_a_grid(call: AttentionCall) -> bool:
-    """Whether all its queries are in one matrix, whose rows may be drawn."""
-    return call.seats is None or call.seats.windows == 1
+    """Whether all its queries are in one matrix, a row for each token, so that rows may be drawn."""
+    return call.seats is None or (call.seats.windows == 1 and call.seats.asks is None)
 
 
 def _draw(trace: Trace, first: Tensor, cells: int, how: _Draw, stop: Callable[[], bool]) -> tuple[NDArray[np.float64], int] | None:

@@ -20,7 +20,8 @@ PixelInputs = Callable[[Any, Tensor, Sequence[str]], dict[str, Any]]
 def two_towers(model: Any) -> bool:
     """Whether a model (or its class) makes one vector of a picture, one of a text, and compares them."""
     both = all(callable(getattr(model, name, None)) for name in ("get_image_features", "get_text_features"))
-    return both and not str(getattr(model.config_class, "model_type", "")).startswith(("flava", "blip-2"))  # theirs are of every token
+    kind = str(getattr(getattr(model, "config_class", None), "model_type", ""))
+    return both and not kind.startswith(("flava", "blip-2"))  # theirs are of every token
 
 
 def named_tokenizer(name: str, where: dict[str, Any]) -> Any:

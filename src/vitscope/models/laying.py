@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitscope.capture import guards
 from vitscope.capture.blocks import Blocks, number_blocks
-from vitscope.capture.hidden import replacing_output
+from vitscope.capture.hidden import hearing_blocks, replacing_output
 from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
 from vitscope.capture.probe import probe
@@ -22,7 +22,7 @@ from vitscope.core.layout import TokenLayout
 from vitscope.errors import CaptureError, ModelError, ProofError, VitscopeError
 from vitscope.grids import PLAIN_FORM, Form, Stages
 from vitscope.models.family import Loaded
-from vitscope.models.kinds import kind_of, sides
+from vitscope.models.kinds import Sides, kind_of, sides
 from vitscope.models.layout import Told, measure_layout
 from vitscope.models.measure import changed, first_attention
 from vitscope.models.prefixes import in_token_order, learned_tokens
@@ -76,37 +76,82 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
+    calls, seen = _heard(described, noise)
+    if not calls:
+        contains = probe(module, forward, noise)
+        if contains:
+            raise guards.none_heard(module)
+        whose = "its picture tower" if described.texts else "this model"
+        return _on_pixels(described, noise, calls, f"{whose} has no attention ({contains.convolutions} convolutions in one pass)")
+    plain: VitscopeError | None = None
+    channels = any(kind_of(call, len(noise), seen) == "channel" for call in calls)
+    if not channels and _one_grid(calls, len(noise)):
+        found = _plain(described, noise, calls)
+        if isinstance(found, Laid):
+            return found
+        plain = found
+        if isinstance(plain, ProofError) and _gives_boxes(described, noise):
+            return _on_pixels(described, noise, calls, f"attention is among boxes: {_line(plain)}")
+    return _staged(described, noise, calls, (seen, plain))
+
+
+def _heard(described: Loaded, noise: Tensor) -> tuple[tuple[AttentionCall, ...], Sides]:
+    """The attention calls of one pass, and what the modules were given.
+
+    Raises:
+        ModelError: the model cannot be run on a picture.
+    """
+    module = described.module
     try:
         with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
-            forward(noise)
+            described.call(module, noise)
     except VitscopeError:
         raise
     except Exception:
         _require_photos(described, noise)
         raise
-    calls = recorder.calls
-    if not calls:
-        found = probe(module, forward, noise)
-        if found:
-            raise guards.none_heard(module)
-        whose = "its picture tower" if described.texts else "this model"
-        return _on_pixels(described, noise, calls, f"{whose} has no attention ({found.convolutions} convolutions in one pass)")
-    if _one_grid(calls, len(noise)):
-        try:
-            return _plain(described, noise, calls)
-        except ProofError as error:
-            if not _gives_boxes(described, noise):
-                raise
-            return _on_pixels(described, noise, calls, f"attention is among boxes: {' '.join(str(error).split())}")
-    whole = [call.path for call in calls if len(call.out) == len(noise) and kind_of(call, len(noise), seen) == "channel"]
-    mixing = [call.path for call in calls if call.path not in whole]
+    return recorder.calls, seen
+
+
+def _staged(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], known: tuple[Sides, VitscopeError | None]) -> Laid:
+    """Windows and grids where they can be measured, else why there is no map.
+
+    Args:
+        described: the model.
+        noise: see there.
+        calls: see there.
+        known: what the modules were given, and why the model is not of one grid throughout (None where that was not tried).
+
+    Raises:
+        ProofError: why it is not, where what was said of its tokens does not fit what was measured.
+    """
+    seen, plain = known
+    unlike = plain if isinstance(plain, ProofError) and (described.patch is not None or described.prefix) else None
     try:
-        layout, stages, blocks = learn_stages(described, noise, mixing, whole)
-        laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
-        laid.layouts  # noqa: B018 - each stage's grid must cover the picture
+        laid = _measured(described, noise, calls, seen)
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
+        if unlike is not None:
+            raise unlike from error
+        if isinstance(plain, CaptureError) and not isinstance(error, VitscopeError):
+            return _on_pixels(described, noise, calls, _line(plain))
         crossing = next((call.path for call in calls if kind_of(call, len(noise), seen) == "cross"), "")
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {_reason(error, crossing)}")
+    if unlike is not None and described.patch not in (None, laid.layout.patch, laid.layout.stride):
+        raise unlike
+    return laid
+
+
+def _measured(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], seen: Sides) -> Laid:
+    """Windows and grids, measured block by block; also one grid behind a stem, or padded.
+
+    Raises:
+        ProofError: what cannot be accounted for.
+    """
+    whole = [call.path for call in calls if len(call.out) == len(noise) and kind_of(call, len(noise), seen) == "channel"]
+    mixing = [call.path for call in calls if call.path not in whole]
+    layout, stages, blocks = learn_stages(described, noise, mixing, whole)
+    laid = Laid(layout, calls, Blocks(blocks), stages, form=stages.forms[-1])
+    laid.layouts  # noqa: B018 - each stage's grid must cover the picture
     return laid
 
 
@@ -131,11 +176,18 @@ def _require_photos(described: Loaded, noise: Tensor) -> None:
 
 
 def _reason(error: Exception, crossing: str) -> str:
-    """In a sentence: what was measured, a decoder, or the model's own complaint about being run in part."""
+    """In a sentence: what was measured, a decoder, or that the model cannot be run in part."""
     if crossing:
         return f"{crossing}: queries of its own read the picture's tokens, and stand for no part of it"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, VitscopeError) else f"a part of the pass could not be measured by itself ({text})"
+    if isinstance(error, VitscopeError):
+        return _line(error)
+    return (
+        "a part of this model cannot be run by itself on other tokens than a whole picture's, so that it is not known what they stand for"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _one_grid(calls: Sequence[AttentionCall], batch: int) -> bool:
@@ -152,12 +204,35 @@ def _gives_boxes(described: Loaded, noise: Tensor) -> bool:
         return described.rest(described.call(described.module, noise)).boxes is not None
 
 
-def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid:
+def _plain(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...]) -> Laid | VitscopeError:
+    """One grid throughout, or why it is none: no blocks of one attention each, or tokens that are not the picture's patches."""
     try:
         blocks = number_blocks(described.module, [call.path for call in calls])
     except CaptureError as error:
-        return _on_pixels(described, noise, calls, " ".join(str(error).split()))
-    return Laid(bare_layout(described, noise), calls, blocks)
+        return error
+    try:
+        layout = bare_layout(described, noise)
+        _check_tokens_stay(described, noise, blocks, layout.n)
+    except ProofError as error:
+        return error
+    return Laid(layout, calls, blocks)
+
+
+def _check_tokens_stay(described: Loaded, noise: Tensor, blocks: Blocks, n: int) -> None:
+    """Each block must give as many tokens as there are, ``[b, n, c]``, ``[n, b, c]``, ``[b, h, w, c]`` or ``[b, c, h, w]``: else some pool.
+
+    Raises:
+        ProofError: a block that gives others, or tokens in another shape than the first one.
+    """
+    if "" in blocks.paths:
+        return
+    with hearing_blocks(described.module, blocks) as outputs, ordinary_mode(grad=False):
+        described.call(described.module, noise)
+    for path, out in zip(blocks.paths, outputs, strict=False):
+        sides = tuple(out.shape)
+        counts = sides[:2] if len(sides) == 3 else (sides[1] * sides[2], sides[2] * sides[3]) if len(sides) == 4 else (n,)
+        if n not in counts or sides != tuple(outputs[0].shape):
+            raise ProofError(f"a block gives {list(sides)}", expected=f"{n} tokens, as the first {list(outputs[0].shape)}", where=path)
 
 
 def bare_layout(described: Loaded, noise: Tensor) -> TokenLayout:

@@ -272,7 +272,7 @@ class LoadedModel:
             why = found.laid.unmapped
         elif name == "grad-cam" and not found.laid.blocks.paths:
             why = "no block or feature map whose values could be drawn"
-        elif name == "legrad" and found.laid.stages is not None:
+        elif name == "legrad" and found.laid.stages is not None and not found.laid.stages.alike:
             why = "the head cannot be put on tokens of an earlier stage"
         elif class_specific and not self.facts().classes:
             why = (
@@ -409,7 +409,8 @@ def _seated(calls: tuple[AttentionCall, ...], laid: Laid, pictures: int) -> tupl
     if laid.stages is None:
         return calls
     seats = laid.stages.seats
-    turned = [call.turned(pictures) if call.block is not None and seats[call.block].heads_first else call for call in calls]
+    cuts = [None if call.block is None else seats[call.block].cut for call in calls]
+    turned = [call if cut is None or cut.usual else call.turned(pictures, cut) for call, cut in zip(calls, cuts, strict=True)]
     return tuple(call if call.block is None else replace(call, seats=seats[call.block]) for call in turned)
 
 
@@ -477,7 +478,7 @@ class _Again:
             return made_of(described, described.call(module, x), layout, keep if keep is not None and len(keep) == len(x) else None)
 
         def pick(made: Made) -> Target:
-            return aim(target, Scene(made, labels, layout, placements, model.ref, model.words))
+            return aim(target, Scene(made, labels, layout, placements, model.ref, model.words if described.texts else None))
 
         if keep is not None and self.facts.drop == "pixels":
             pixels, keep = hide_pixels(pixels, keep, layout), None
@@ -525,7 +526,7 @@ class _Again:
             made=passed.made,
             on_cells=laid.on_cells,
             through_last=self.facts.through_last,
-            words=self.words,
+            words=self.words if self.model.described.texts else None,
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
         )

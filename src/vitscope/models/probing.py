@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -78,13 +79,62 @@ def _sources(changed: Changed, slot: int, at: dict[tuple[int, int], int], others
     return torch.tensor([*own, *(at[row, column] for row in rows for column in columns)], dtype=torch.long)
 
 
-def merged_grid(slots: Changed, where: str) -> Stage:
+def middles(seen: Tensor) -> Tensor:
+    """Of what each token sees, ``[bands, n]`` bool: halfway from the first band to the last, ``[n]``."""
+    return (seen.int().argmax(dim=0) + len(seen) - 1 - seen.flip(0).int().argmax(dim=0)).double() / 2
+
+
+def centres(change: Tensor) -> Tensor:
+    """The centre of mass of how much each token changes with each band, ``[bands, n]`` to ``[n]``.
+
+    Formula:
+        of squared changes, less the token's smallest: what every band changes alike says nothing of its place.
+    """
+    mass = change.double().square()
+    mass = mass - mass.amin(dim=0)
+    return (mass * torch.arange(len(mass)).double()[:, None]).sum(dim=0) / mass.sum(dim=0).clamp_min(1e-300)
+
+
+def in_rank(rows: Tensor, columns: Tensor, there: Tensor, size: tuple[int, int]) -> Stage | None:
+    """The one grid of this shape into which as many tokens go, rows and columns by rank of the tokens' places.
+
+    None where there is no such grid, or where the places of two rows (columns) overlap.
+
+    Shapes:
+        rows, columns: places ``[n]``; there: bool ``[n]``, the tokens that are parts of the picture.
+    """
+    count = int(there.sum())
+    fits = [h for h in range(1, count + 1) if count % h == 0]
+    if not fits:
+        return None
+    height = min(fits, key=lambda h: abs(math.log(h * h / count * size[1] / size[0])))
+    grid = (height, count // height)
+    cells = torch.full((len(there), 2), -1, dtype=torch.long)
+    for axis, places in enumerate((rows, columns)):
+        own = places[there]
+        order = own.argsort(stable=True).view(grid[axis], -1)
+        if bool((own[order][1:].amin(dim=1) <= own[order][:-1].amax(dim=1)).any()):
+            return None
+        place = torch.empty(count, dtype=torch.long)
+        place[order] = torch.arange(grid[axis])[:, None].expand(order.shape)
+        cells[there, axis] = place
+    return Stage(grid, cells) if len(torch.unique(cells[there], dim=0)) == count else None
+
+
+def merged_grid(slots: Changed, where: str, strength: Changed | None = None) -> Stage:
     """The grid of merged tokens, from the middle of the rows and columns each depends on.
 
+    Args:
+        slots: what changes in each merged token.
+        where: for the error.
+        strength: by how much: where the middles make no grid (views so wide that edges cut them), the centres of mass may.
+
     Raises:
-        ProofError: middles that make no grid.
+        ProofError: middles that make no grid, or tokens made of rows or columns that are no neighbours.
     """
     there = slots["row"].any(dim=0)
+    for kind in ("row", "column"):
+        _neighbours(slots[kind][:, there], kind, where)
     cells = torch.full((len(there), 2), -1, dtype=torch.long)
     grid, apart = [], []
     for axis, kind in enumerate(("row", "column")):
@@ -95,15 +145,33 @@ def merged_grid(slots: Changed, where: str) -> Stage:
         grid.append(len(known))
         apart.append(max(round(float(known.diff().max())) if len(known) > 1 else 0, round(len(slots[kind]) / max(1, len(known)))))
     count = int(there.sum())
-    if count != grid[0] * grid[1] or len(torch.unique(cells[there], dim=0)) != count:
+    if count == grid[0] * grid[1] and len(torch.unique(cells[there], dim=0)) == count:
+        return replace(Stage((grid[0], grid[1]), cells), apart=(apart[0], apart[1]))
+    before = (len(slots["row"]), len(slots["column"]))
+    ranked = None if strength is None else in_rank(centres(strength["row"]), centres(strength["column"]), there, before)
+    if ranked is None:
         raise ProofError(f"{count} tokens with {grid[0]} different rows and {grid[1]} different columns", expected="a grid", where=where)
-    return replace(Stage((grid[0], grid[1]), cells), apart=(apart[0], apart[1]))
+    return replace(ranked, apart=(round(before[0] / ranked.grid[0]), round(before[1] / ranked.grid[1])))
+
+
+def _neighbours(seen: Tensor, kind: str, where: str) -> None:
+    """Raises ProofError where most merged tokens are made of rows (columns) ``[so many, n]`` with others between them."""
+    span = len(seen) - seen.flip(0).int().argmax(dim=0) - seen.int().argmax(dim=0)
+    gaps = (seen.sum(dim=0) != span).nonzero().flatten().tolist()
+    if 2 * len(gaps) > seen.shape[1]:
+        numbers = ", ".join(str(i) for i in seen[:, gaps[0]].nonzero().flatten().tolist())
+        raise ProofError(
+            f"{len(gaps)} of {seen.shape[1]} merged tokens are made of {kind}s with others between them ({numbers})",
+            expected="tokens merged with their neighbours",
+            where=where,
+            todo="check whether this model puts its tokens in the order that its pooling expects",
+        )
 
 
 def channels_axis(changed: Tensor, module: nn.Module) -> int:
     """The channels' axis of ``[b, …]`` from what changes with a part of the picture: nearly all channels do, and not all of any other axis.
 
-    Where the grid is so small that all of it changes, the axis as wide as what the module's first layer takes.
+    Where that does not tell them apart (so small a grid that all of it changes), the axis as wide as what the module's first layer takes.
 
     Raises:
         ProofError: both, or none.
@@ -111,8 +179,8 @@ def channels_axis(changed: Tensor, module: nn.Module) -> int:
     if changed.dim() == 3:
         return 2
     full = [axis for axis in (3, 1) if float(changed[0].movedim(axis - 1, 0).flatten(1).any(dim=1).double().mean()) > 0.9]
-    if len(full) == 2:
-        full = [axis for axis in full if changed.shape[axis] == _width(module)]
+    if len(full) != 1:  # a view of the whole picture behind a deep stem, or many channels that are silent
+        full = [axis for axis in (3, 1) if changed.shape[axis] == _width(module)]
     if len(full) != 1:
         raise ProofError(f"a tensor {list(changed.shape)} whose channels cannot be told from its rows", where="token layout")
     return full[0]

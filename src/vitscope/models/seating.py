@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitscope.capture.heard import Heard, as_it_is
+from vitscope.capture.heard import Heard
 from vitscope.capture.hidden import first_tensor
 from vitscope.capture.intercept import Recorder
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import ProofError
-from vitscope.grids import PLAIN_FORM, Form, Seats, Shares, Stage
+from vitscope.grids import PLAIN_FORM, Cut, Form, Seats, Shares, Stage
 from vitscope.models.probing import Changed, by_kind, changing, depends, differences, merged_grid, rows_columns_others
 
 
@@ -82,33 +82,52 @@ def seat(step: Step, stage: Stage) -> Seated:
     if step.tokens.shape[1] != stage.n:
         raise ProofError(f"{step.tokens.shape[1]} tokens", expected=f"{stage.n}", where=step.path)
     first = _attention_of(step, step.tokens)
-    heads_first = _heads_first(step, stage, first)
-    keys, queries = _slots(step, stage, heads_first=heads_first)
+    cut = _cut(step, stage, first)
+    keys, queries = _slots(step, stage, cut=cut)
     past = _past_attention(step, stage, first)
     skips = bool(past.changed["row"].any() or past.changed["column"].any())
     kept = Shares.even([slot for window in keys for slot in window], stage.n)
     if past.tokens == stage.n:
         at = _seats_by_source(queries, stage) if queries else None
+        feeds: list[Tensor] = []
         if at is None:
-            at = _seats_by_result(step, stage, first, heads_first=heads_first)
-        _check_once(at, stage.n, step.call)
-        return Seated(Seats(at, kept, stage.n, heads_first), stage, None, skips, past.aside)
-    at = _results(step, first, past.tokens, heads_first=heads_first)
-    _check_once(at, past.tokens, step.call)
-    made = past.changed if skips else _by_token(_queries_changed(step, stage, heads_first=heads_first), at, past.tokens)
+            at, feeds = _seats_by_result(step, stage, first, cut=cut)
+        asks = _asking(at, feeds, stage.n, step.call)
+        return Seated(Seats(at, kept, stage.n, cut, asks), stage, None, skips, past.aside)
+    at = _results(step, first, past.tokens, cut=cut)
+    asks = _asking(at, [x[x >= 0] for x in at.view(-1, 1)], past.tokens, step.call)
+    made = past.changed if skips else _by_token(_queries_changed(step, stage, cut=cut), at, past.tokens)
     coarse = merged_grid(made, step.path)
-    return Seated(Seats(at, kept, stage.n, heads_first), coarse, Shares.even(depends(made, stage), stage.n), skips, 0.0)
+    return Seated(Seats(at, kept, stage.n, cut, asks), coarse, Shares.even(depends(made, stage), stage.n), skips, 0.0)
 
 
-def _check_once(at: Tensor, tokens: int, call: str) -> None:
+def _asking(at: Tensor, feeds: list[Tensor], tokens: int, call: str) -> Shares | None:
+    """None where every token sits at exactly one query slot; else each token's even shares in the slots whose results it is made of.
+
+    Args:
+        at: token at each (window, slot) ``[w, nq]``, −1 for none, −2 for several.
+        feeds: for each slot, the tokens its result goes to.
+        tokens: how many there are.
+        call: the attention's path.
+
+    Raises:
+        ProofError: as many slots as tokens but not one for each, or a token made of none or of most of the slots.
+    """
     counts = torch.bincount(at[at >= 0], minlength=tokens)
     many = int((at == SEVERAL).sum())
-    if many or bool((counts != 1).any()):
+    if not many and bool((counts == 1).all()):
+        return None
+    slots: list[list[int]] = [[] for _ in range(tokens)]
+    for slot, fed in enumerate(feeds):
+        for token in fed.tolist():
+            slots[token].append(slot)
+    if at.numel() == tokens or not all(0 < len(some) <= at.numel() // 2 for some in slots):
         raise ProofError(
             f"{int((counts == 1).sum())} of {tokens} tokens sit at exactly one query slot, {many} slots see several tokens",
-            expected="every token once",
+            expected="every token once, or each made of a few slots' results",
             where=call,
         )
+    return Shares.even([torch.tensor(some) for some in slots], at.numel())
 
 
 #: Rows and columns that are changed to see what passes an attention by, where tokens stay where they are.
@@ -121,12 +140,12 @@ SEVERAL = -2
 # keys, and queries by what they are made of
 
 
-def _slots(step: Step, stage: Stage, *, heads_first: bool) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+def _slots(step: Step, stage: Stage, *, cut: Cut) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
     """For each window and slot, the tokens its value is made of, and those its query is (none where the model's own steps hide it)."""
     shape: list[tuple[int, int, int]] = []
 
     def run(probes: Tensor) -> Tensor:
-        values, queries = _operands(step, probes, heads_first=heads_first)
+        values, queries = _operands(step, probes, cut=cut)
         windows = len(values) // len(probes)
         shape.append((windows, values.shape[2], 0 if queries is None else queries.shape[2]))
         return torch.cat([_features(x, len(probes)) for x in (values, queries) if x is not None], dim=1)
@@ -139,11 +158,11 @@ def _slots(step: Step, stage: Stage, *, heads_first: bool) -> tuple[list[list[Te
     return keys, [asked[i * nq : (i + 1) * nq] for i in range(windows)] if nq else []
 
 
-def _queries_changed(step: Step, stage: Stage, *, heads_first: bool) -> Changed:
+def _queries_changed(step: Step, stage: Stage, *, cut: Cut) -> Changed:
     """What changes in each query slot, ``[so many, w · nq]``."""
 
     def run(probes: Tensor) -> Tensor:
-        _, queries = _operands(step, probes, heads_first=heads_first)
+        _, queries = _operands(step, probes, cut=cut)
         if queries is None:
             raise ProofError("queries that cannot be followed", expected="queries made of tokens", where=step.call)
         return _features(queries, len(probes))
@@ -151,33 +170,40 @@ def _queries_changed(step: Step, stage: Stage, *, heads_first: bool) -> Changed:
     return {kind: x.any(dim=-1) for kind, x in changing(step.tokens, stage, run).items()}
 
 
-def _operands(step: Step, tokens: Tensor, *, heads_first: bool) -> tuple[Tensor, Tensor | None]:
+def _operands(step: Step, tokens: Tensor, *, cut: Cut) -> tuple[Tensor, Tensor | None]:
     """Values ``[p · w, h, nk, d]`` and queries of the block's one attention."""
     heard = _attention_of(step, tokens)
-    turn = partial(turned, batch=len(tokens)) if heads_first else as_it_is
+    turn = partial(cut.turn, batch=len(tokens))
     values = turn(heard.heads.unfold(heard.v.detach()))
     q = None if heard.q is None else turn(heard.heads.unfold(heard.q.detach()))
     return values, None if q is None else q.expand(len(values), -1, -1, -1)
 
 
-def _heads_first(step: Step, stage: Stage, first: Heard) -> bool:
-    """Whether the model keeps windows inside heads, ``[b, h, w, n, d]``: a slot has other tokens in another window, not in another head."""
+def _cut(step: Step, stage: Stage, first: Heard) -> Cut:
+    """Where a call has its windows, from which tokens each of its leading entries sees: heads see the same tokens, windows others.
+
+    Raises:
+        ProofError: heads of one window that see different tokens.
+    """
     lead = first.heads.lead
-    if len(lead) != 3:
-        return False
 
     def run(probes: Tensor) -> Tensor:
         values = _attention_of(step, probes)
-        return values.heads.unfold(values.v.detach()).reshape(len(probes), *lead[1:], -1, values.v.shape[-1])
+        return values.heads.unfold(values.v.detach()).reshape(len(probes), -1, lead[-1] if lead else 1, *values.v.shape[-2:])
 
-    rows = {kind: x.any(dim=-1) for kind, x in changing(step.tokens, stage, run).items()}
-    heads, windows = (any(bool((x != x.narrow(axis, 0, 1)).any()) for x in rows.values() if len(x)) for axis in (1, 2))
-    return windows or (not heads and lead[2] == 1)
-
-
-def turned(x: Tensor, batch: int) -> Tensor:
-    """``[b · h, w, n, d]`` to ``[b · w, h, n, d]``."""
-    return x.reshape(batch, -1, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
+    difference, _ = differences(step.tokens, stage, run, None if len(lead) == 3 else FEW)
+    seen = (difference > 1e-4 * difference.max()).any(dim=-1)  # [probes, outer, inner, slots]
+    outer, inner = (bool((seen != seen.narrow(axis, 0, 1)).any()) for axis in (1, 2))
+    if not inner:
+        return Cut(heads_first=not outer and seen.shape[1] > 1 and lead[-1] == 1)
+    if not outer and len(lead) > 1:
+        return Cut(heads_first=True)
+    for windows in range(2, seen.shape[2] + 1):
+        if len(lead) == 1 and seen.shape[2] % windows == 0:
+            apart = seen.reshape(*seen.shape[:2], windows, -1, seen.shape[3])
+            if not bool((apart != apart.narrow(3, 0, 1)).any()):
+                return Cut(folded=windows)
+    raise ProofError(f"{seen.shape[2]} heads that see different tokens", expected="all heads of a window to see the same", where=step.call)
 
 
 def _features(x: Tensor, batch: int) -> Tensor:
@@ -233,29 +259,29 @@ def _in_order(slots: list[Tensor], stage: Stage) -> Tensor:
 # queries by what their results feed
 
 
-def _seats_by_result(step: Step, stage: Stage, first: Heard, *, heads_first: bool) -> Tensor:
-    """Token at each (window, slot) ``[w, nq]``: the one its result goes to, or the middle of those."""
+def _seats_by_result(step: Step, stage: Stage, first: Heard, *, cut: Cut) -> tuple[Tensor, list[Tensor]]:
+    """Token at each (window, slot) ``[w, nq]``: the one its result goes to, or the middle of those; and all it goes to, slot by slot."""
     masks, names = rows_columns_others(stage)
-    reached = _reaching(step, first, masks, heads_first=heads_first)
+    reached = _reaching(step, first, masks, cut=cut)
     sources = depends(by_kind(reached.flatten(1), names), stage)
     windows = reached.shape[1]
     each = len(sources) // windows
     found = _seats_by_source([sources[i * each : (i + 1) * each] for i in range(windows)], stage)
-    return torch.full((windows, each), SEVERAL) if found is None else found
+    return torch.full((windows, each), SEVERAL) if found is None else found, sources
 
 
-def _results(step: Step, first: Heard, tokens: int, *, heads_first: bool) -> Tensor:
+def _results(step: Step, first: Heard, tokens: int, *, cut: Cut) -> Tensor:
     """The same where the output's grid is not known: each token's number is spelled out bit by bit, and by the opposite bits."""
     numbers, bits = torch.arange(1, tokens + 1), tokens.bit_length()
     ones = torch.stack([(numbers >> bit) & 1 == 1 for bit in range(bits)])
-    reached = _reaching(step, first, torch.cat([ones, ~ones]), heads_first=heads_first)
+    reached = _reaching(step, first, torch.cat([ones, ~ones]), cut=cut)
     weights = 2 ** torch.arange(bits)[:, None, None]
     code = (reached[:bits] * weights).sum(dim=0)
     both = (reached[:bits] & reached[bits:]).any(dim=0)
     return torch.where(both, SEVERAL, code - 1)
 
 
-def _reaching(step: Step, first: Heard, masks: Tensor, *, heads_first: bool) -> Tensor:
+def _reaching(step: Step, first: Heard, masks: Tensor, *, cut: Cut) -> Tensor:
     """Which slots' results reach each set of output tokens: bool ``[sets, w, nq]``."""
     with ordinary_mode(grad=True):
         out = first.out.detach().clone().requires_grad_()
@@ -266,7 +292,7 @@ def _reaching(step: Step, first: Heard, masks: Tensor, *, heads_first: bool) -> 
             torch.autograd.grad((left * noise * mask.to(left)[None, :, None]).sum(), out, retain_graph=True, allow_unused=True)[0]
             for mask in masks
         ]
-    turn = partial(turned, batch=1) if heads_first else as_it_is
+    turn = partial(cut.turn, batch=1)
     found = [turn(first.heads.unfold(first.place(torch.zeros_like(out) if g is None else g))) for g in grads]
     return torch.stack([(x != 0).any(dim=-1).any(dim=1) for x in found]).cpu()
 

@@ -34,6 +34,9 @@ from vitscope.models.stems import stem_layout
 #: Of what reaches a block's output past its attention, the share from other rows or columns that is worth a sentence.
 ASIDE = 1e-4
 
+#: Squares of differences, over those of the values, that may be rounding.
+ROUNDING = 1e-10
+
 
 def steps(
     module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor, calls: Sequence[str], others: Sequence[str] = ()
@@ -43,8 +46,16 @@ def steps(
     Where none does (pooled queries), the outermost that takes tokens and gives tokens. A block holds none of the ``others`` either.
 
     Raises:
-        ProofError: a call without such a module.
+        ProofError: a call without such a module, or several at one module.
     """
+    twice, count = Counter(calls).most_common(1)[0]
+    if count > 1:
+        raise ProofError(
+            f"{count} attentions at one module, whose results it adds, subtracts or passes on",
+            expected="one attention in each block, whose rows are shares",
+            where=twice,
+            todo="its calls are captured one by one",
+        )
     under = Counter(path for call in (*calls, *others) for path in _above(call))
     seen: dict[str, Step] = {}
 
@@ -70,9 +81,8 @@ def steps(
 def _around(call: str, seen: dict[str, Step], batch: int) -> Step:
     found = [seen[path] for path in _above(call) if path in seen]
     keeping = [step for step in found if step.entered.shape == step.left.shape]
-    whole = [step for step in keeping if len(step.entered) == batch]
     pooling = [step for step in found if len(step.entered) == batch]
-    best = (whole or keeping or pooling)[:1]
+    best = (keeping or pooling)[:1]
     if not best:
         raise ProofError(
             "no module around this attention takes tokens and gives tokens", expected="blocks: tokens in, tokens out", where=call
@@ -111,7 +121,7 @@ def learn_stages(
     with ordinary_mode(grad=False), held, holding_gates(module, forward, noise) as gates:
         found = steps(module, forward, noise, calls, over_channels)
         form = _first_form(forward, module, found[0], noise)
-        layout = _first_layout(described, forward, noise, replace(found[0], form=form))
+        layout, said = _first_layout(described, forward, noise, replace(found[0], form=form))
         grids = _Grids([Stage(layout.grid, torch.as_tensor(layout.cells[:, 1:]).long())])
         for number, step in enumerate(found):
             if number and not _same(found[number - 1].left, step.entered):
@@ -119,7 +129,8 @@ def learn_stages(
             elif number:
                 form = grids.steps[-1].gives
             grids.block(replace(step, form=form, gives=_given_form(step, form)))
-    return layout, grids.stages(gates, len(over_channels)), tuple(step.path for step in found)
+        grids.need_skip(_bypassing(module, grids.steps[-1], noise, lambda pixels: described.output(described.call(module, pixels))[1]))
+    return layout, grids.stages(gates, len(over_channels), said), tuple(step.path for step in found)
 
 
 class _Grids:
@@ -130,14 +141,27 @@ class _Grids:
         self.merges: list[Shares] = []
         self.steps: list[Step] = []
         self.blocks: list[tuple[Seated, int, int]] = []
+        self.past: list[float] = []
 
     def merge(self, module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor, between: tuple[Step, Step]) -> Form:
         """From one block's output to the next one's input; how that holds its tokens."""
+        past = _bypassing(module, between[0], noise, lambda pixels: _entering(module, between[1], forward, pixels))
+        self.need_skip(past)
+        self.past.append(past)
         stage, form, shares = _merged(module, forward, noise, between, self.grids[-1])
         if not _as_they_are(shares):
             self.grids.append(stage)
             self.merges.append(shares)
         return form
+
+    def need_skip(self, past: float) -> None:
+        """Raises ProofError where nothing passes the last block's attention inside what was measured, but something does outside."""
+        if past > ASIDE and not self.blocks[-1][0].skips:
+            raise ProofError(
+                f"{past:.0%} of what reaches the next block comes past this attention, outside the module that was measured",
+                expected="blocks that hold their own residual path",
+                where=self.steps[-1].path,
+            )
 
     def block(self, step: Step) -> None:
         """One block; its pooled queries are a grid of their own."""
@@ -149,8 +173,8 @@ class _Grids:
         self.steps.append(step)
         self.blocks.append((seated, reads, len(self.grids) - 1))
 
-    def stages(self, gates: int, over_channels: int) -> Stages:
-        """All of it."""
+    def stages(self, gates: int, over_channels: int, said: tuple[str, ...]) -> Stages:
+        """All of it, with what was said of the first grid."""
         return Stages(
             stages=tuple(self.grids),
             of=tuple(of for _, _, of in self.blocks),
@@ -159,8 +183,21 @@ class _Grids:
             reads=tuple(reads for _, reads, _ in self.blocks),
             skips=tuple(seated.skips for seated, _, _ in self.blocks),
             forms=tuple(step.gives for step in self.steps),
-            notes=tuple(_notes([seated for seated, _, _ in self.blocks], gates, over_channels)),
+            notes=(*said, *_around_notes(self.past), *_notes([seated for seated, _, _ in self.blocks], gates, over_channels)),
+            alike=len(self.grids) == 1 and len({(step.gives, step.left.shape) for step in self.steps}) == 1,
         )
+
+
+def _around_notes(past: Sequence[float]) -> list[str]:
+    """What a map leaves out where something goes around several blocks (a skip connection)."""
+    around = [x for x in past if x > ASIDE]
+    if not around:
+        return []
+    return [
+        f"At {len(around)} of {len(past)} merges something reaches the next block past several blocks together (a skip connection): "
+        f"{min(around):.0%} to {max(around):.0%} of how it differs from picture to picture, measured on noise; "
+        "the map follows the way through the blocks."
+    ]
 
 
 def _notes(blocks: Sequence[Seated], gates: int, over_channels: int) -> list[str]:
@@ -219,15 +256,15 @@ def _given_form(step: Step, form: Form) -> Form:
     raise ProofError(f"a block from {list(step.entered.shape)} to {list(step.left.shape)}", expected="as many axes", where=step.path)
 
 
-def _first_layout(described: Loaded, forward: Callable[[Tensor], object], noise: Tensor, step: Step) -> TokenLayout:
-    """The first block's tokens on the picture: patches of one convolution, or what a stem of several leaves."""
-    told = Told(described.prefix or None, None)
+def _first_layout(described: Loaded, forward: Callable[[Tensor], object], noise: Tensor, step: Step) -> tuple[TokenLayout, tuple[str, ...]]:
+    """The first block's tokens on the picture: patches of one convolution, or what a stem of several leaves; and what to say of it."""
+    told = Told((described.prefix or ()) * step.form.groups or None, None)  # where pictures come in parts, each part has its own
 
     def entering(pixels: Tensor) -> Tensor:
         return step.form.tokens(_entering(described.module, step, forward, pixels))
 
     try:
-        return planted_layout(described.module, forward, noise, told, lambda pixels: entering(pixels)[0])
+        return planted_layout(described.module, forward, noise, told, lambda pixels: entering(pixels)[0]), ()
     except ProofError as error:
         try:
             return _stem(described, noise, told, step)
@@ -235,7 +272,7 @@ def _first_layout(described: Loaded, forward: Callable[[Tensor], object], noise:
             raise other from error
 
 
-def _stem(described: Loaded, noise: Tensor, told: Told, step: Step) -> TokenLayout:
+def _stem(described: Loaded, noise: Tensor, told: Told, step: Step) -> tuple[TokenLayout, tuple[str, ...]]:
     """Measured on a copy in float64: the edge of what a token sees is lost in float32's rounding. What is held still is held there too."""
     twin = copy.deepcopy(described.module).double() if noise.dtype == torch.float32 else described.module
     wide = noise.double() if twin is not described.module else noise
@@ -277,6 +314,15 @@ def _first_form(forward: Callable[[Tensor], object], module: nn.Module, step: St
 # between blocks
 
 
+def _bypassing(module: nn.Module, left: Step, noise: Tensor, read: Callable[[Tensor], Tensor]) -> float:
+    """Of how what is read behind a block differs from picture to picture, the share that is left with its output held (squares)."""
+    other, before = noise.flip(1) * -1.5 + 0.25, read(noise)
+    with replacing_output(module, left.path, lambda _: left.left):
+        held = read(other)
+    apart, all_apart, whole = (float(x.double().square().sum()) for x in (held - before, read(other) - before, before))
+    return apart / all_apart if all_apart > ROUNDING * whole else 0.0
+
+
 def _merged(
     module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor, between: tuple[Step, Step], stage: Stage
 ) -> tuple[Stage, Form, Shares]:
@@ -300,7 +346,9 @@ def _merged(
     form = Form(axis, len(entered.entered) // len(noise))
     slots = {kind: form.tokens(x.flatten(0, 1)).any(dim=-1) if len(x) else x.new_zeros(0, 0) for kind, x in wide.items()}
     slots["token"] = slots["token"] if len(slots["token"]) else slots["row"].new_zeros(0, slots["row"].shape[1])
-    return merged_grid(slots, f"between {left.path} and {entered.path}"), form, Shares.even(depends(slots, stage), stage.n)
+    strength = {kind: form.tokens(x.flatten(0, 1)).norm(dim=-1) for kind, x in by_kind(difference.view(-1, *shape), names).items()}
+    merged = merged_grid(slots, f"between {left.path} and {entered.path}", strength)
+    return merged, form, Shares.even(depends(slots, stage), stage.n)
 
 
 def stage_layout(layout: TokenLayout, stages: Stages, number: int) -> TokenLayout:
@@ -312,4 +360,5 @@ def stage_layout(layout: TokenLayout, stages: Stages, number: int) -> TokenLayou
     kinds = torch.where(stage.cells[:, 0] >= 0, int(Kind.PATCH), int(Kind.CLS)).numpy().astype("int8")
     cells = torch.cat([torch.where(stage.cells[:, :1] >= 0, 0, -1), stage.cells], dim=1).numpy().astype("int32")
     size = (across[0], across[1])
-    return TokenLayout(kinds, cells, stage.grid, size, size, layout.input_size, layout.origin, (), "measured")
+    patch = layout.patch if size == layout.stride else size
+    return TokenLayout(kinds, cells, stage.grid, patch, size, layout.input_size, layout.origin, (), "measured")

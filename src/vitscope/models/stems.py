@@ -1,8 +1,10 @@
-"""Tokens behind several convolutions: each sees a wide, overlapping part of the picture, and its cell lies around the middle of that."""
+"""Tokens behind several convolutions: each sees a wide, overlapping part of the picture, and its cell lies around the middle of that.
+
+Where each sees the whole picture, its cell lies where it hears most: the centre of mass of how much it changes with each band of pixels.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,14 +16,16 @@ from vitscope.errors import ProofError
 from vitscope.grids import Stage
 from vitscope.models.layout import Told, kinds_of
 from vitscope.models.measure import Forward, Grid, cutting
-from vitscope.models.probing import PROBES
+from vitscope.models.probing import PROBES, Changed, centres, in_rank, middles
 
 #: Change of a token, over the largest, that counts as seeing a band.
 SEEN = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 
-def stem_layout(module: nn.Module, forward: Forward, noise: Tensor, told: Told, entering: Callable[[Tensor], Tensor]) -> TokenLayout:
-    """The layout from which tokens change with each band of pixel rows, and with each of columns.
+def stem_layout(
+    module: nn.Module, forward: Forward, noise: Tensor, told: Told, entering: Callable[[Tensor], Tensor]
+) -> tuple[TokenLayout, tuple[str, ...]]:
+    """The layout from which tokens change with each band of pixel rows, and with each of columns; and what a reader of it must know.
 
     Args:
         module: the model; forward: runs it.
@@ -36,53 +40,69 @@ def stem_layout(module: nn.Module, forward: Forward, noise: Tensor, told: Told, 
     size = (int(noise.shape[-2]), int(noise.shape[-1]))
     cut = cutting(module, forward, noise)
     band = min(cut.stride) if cut is not None else 1
-    bands = {kind: _bands(noise, entering, axis, band) for axis, kind in ((2, "row"), (3, "column"))}
+    differences = {kind: _bands(noise, entering, axis, band) for axis, kind in ((2, "row"), (3, "column"))}
+    bands = {kind: x > SEEN.get(x.dtype, 1e-4) * x.max() for kind, x in differences.items()}
     seen = max(float(bands[kind].double().sum(dim=0).max()) / len(bands[kind]) for kind in bands)
-    stage = _in_rank(bands["row"], bands["column"], size)
+    there = bands["row"].any(dim=0) & bands["column"].any(dim=0)
+    stage = in_rank(middles(bands["row"]), middles(bands["column"]), there, size)
     if stage is None:
+        return _by_strength(differences, there, told, size, seen)
+    stride, origin = zip(*(_spacing(bands[kind], stage, axis, band) for axis, kind in ((0, "row"), (1, "column"))), strict=True)
+    return _layout(stage, told, size, (stride[0], stride[1]), (origin[0], origin[1])), ()
+
+
+def _by_strength(
+    differences: Changed, there: Tensor, told: Told, size: tuple[int, int], seen: float
+) -> tuple[TokenLayout, tuple[str, ...]]:
+    """Cells of one size that fill the picture, each token in the one where it hears most, in rank and evenly spaced."""
+    places = [centres(differences[kind]) / len(differences[kind]) for kind in ("row", "column")]
+    stage = in_rank(places[0], places[1], there, size)
+    if stage is None or any(_uneven(places[axis], stage, axis) for axis in (0, 1)):
         raise ProofError(
-            f"tokens behind a stem, each of which sees up to {seen:.0%} of the picture's height or width, whose middles make no grid",
+            f"tokens behind a stem, each of which sees up to {seen:.0%} of the picture's height or width, and whose views lie in no grid, "
+            "neither by their middles nor by where they are strongest",
             expected="tokens whose places can be told by what they see",
             where="token layout",
             todo="try a larger picture: input_size=(height, width)",
         )
-    stride, origin = zip(*(_spacing(bands[kind], stage, axis, band) for axis, kind in ((0, "row"), (1, "column"))), strict=True)
+    own = [_own(differences[kind], stage, axis) for axis, kind in ((0, "row"), (1, "column"))]
+    note = (
+        f"Behind its stem each token sees up to {seen:.0%} of the picture's height or width: it is drawn where it hears most, and "
+        f"{1 - own[0]:.0%} of what it hears comes from other rows of such cells, {1 - own[1]:.0%} from other columns (measured on noise)."
+    )
+    across = (-(-size[0] // stage.grid[0]), -(-size[1] // stage.grid[1]))
+    return _layout(stage, told, size, across, (0.0, 0.0)), (note,)
+
+
+def _uneven(places: Tensor, stage: Stage, axis: int) -> bool:
+    """Whether some token hears most around a place a whole step or more off the line that evenly spaced rows (columns) make."""
+    there = stage.cells[:, axis] >= 0
+    number, at = stage.cells[there, axis].double(), places[there]
+    number = number - number.mean()
+    step = (number * at).sum() / number.square().sum().clamp_min(1e-12)
+    return bool((at - at.mean() - step * number).abs().max() >= step)
+
+
+def _own(difference: Tensor, stage: Stage, axis: int) -> float:
+    """The mean share (squares) of what tokens hear that comes from their own cells' bands."""
+    mass = difference.double().square()
+    cell = (torch.arange(len(mass)) * stage.grid[axis]) // len(mass)
+    inside = cell[:, None] == stage.cells[:, axis]
+    return float(((mass * inside).sum(dim=0) / mass.sum(dim=0).clamp_min(1e-300))[stage.cells[:, axis] >= 0].mean())
+
+
+def _layout(stage: Stage, told: Told, size: tuple[int, int], across: tuple[int, int], origin: tuple[float, float]) -> TokenLayout:
+    """Tokens of a measured grid as a layout."""
     place = torch.where(stage.cells[:, 0] >= 0, stage.cells[:, 0] * stage.grid[1] + stage.cells[:, 1], -1).numpy()
-    kinds = kinds_of(place, told.prefix, size, Grid(stage.grid, (stride[0], stride[1]), (stride[0], stride[1])))
+    kinds = kinds_of(place, told.prefix, size, Grid(stage.grid, across, across))
     cells = np.full((len(place), 3), -1, dtype=np.int32)
     cells[place >= 0, 0] = 0
     cells[:, 1:] = stage.cells.numpy()
-    across = (stride[0], stride[1])
-    return TokenLayout(kinds, cells, stage.grid, across, across, size, (origin[0], origin[1]), source="measured")
-
-
-def _in_rank(rows: Tensor, columns: Tensor, size: tuple[int, int]) -> Stage | None:
-    """The one grid of the picture's shape into which as many tokens go, rows and columns by rank of the tokens' middles.
-
-    None where there is no such grid, or where the middles of two rows (columns) overlap.
-    """
-    there = rows.any(dim=0) & columns.any(dim=0)
-    count = int(there.sum())
-    fits = [h for h in range(1, count + 1) if count % h == 0]
-    if not fits:
-        return None
-    height = min(fits, key=lambda h: abs(math.log(h * h / count * size[1] / size[0])))
-    grid = (height, count // height)
-    cells = torch.full((len(there), 2), -1, dtype=torch.long)
-    for axis, seen in enumerate((rows, columns)):
-        first, last = seen.int().argmax(dim=0), len(seen) - 1 - seen.flip(0).int().argmax(dim=0)
-        middle = (first + last)[there]
-        order = middle.argsort(stable=True).view(grid[axis], -1)
-        if bool((middle[order][1:].amin(dim=1) <= middle[order][:-1].amax(dim=1)).any()):
-            return None
-        place = torch.empty(count, dtype=torch.long)
-        place[order] = torch.arange(grid[axis])[:, None].expand(order.shape)
-        cells[there, axis] = place
-    return Stage(grid, cells) if len(torch.unique(cells[there], dim=0)) == count else None
+    return TokenLayout(kinds, cells, stage.grid, across, across, size, origin, source="measured")
 
 
 def _bands(noise: Tensor, entering: Callable[[Tensor], Tensor], axis: int, band: int) -> Tensor:
-    """Bool ``[bands, n]``: the tokens that change with each band of pixels."""
+    """``[bands, n]``: by how much each token changes with each band of pixels."""
     length = int(noise.shape[axis])
     starts = list(range(0, length, band))
     other = noise.flip(1) * -1.5 + 0.25
@@ -94,9 +114,8 @@ def _bands(noise: Tensor, entering: Callable[[Tensor], Tensor], axis: int, band:
             at = (slice(i, i + 1), slice(None), *([slice(None)] * (axis - 2)), slice(start, start + band))
             pixels[at] = other[(slice(None), *at[1:])]
         tokens = entering(pixels)
-        found.append((tokens[1:] - tokens[:1]).abs().amax(dim=2))
-    difference = torch.cat(found)
-    return (difference > SEEN.get(difference.dtype, 1e-4) * difference.max()).cpu()
+        found.append((tokens[1:] - tokens[:1]).norm(dim=2))
+    return torch.cat(found).cpu()
 
 
 def _spacing(bands: Tensor, stage: Stage, axis: int, band: int) -> tuple[int, float]:

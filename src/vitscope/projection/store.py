@@ -264,14 +264,15 @@ def open_store(folder: Path, manifest: Manifest) -> Store:
         before = path.read_bytes() if path.exists() else None
     except OSError as error:
         raise OutputError(f"cannot be used ({error.strerror or error})", where=str(folder), todo="choose another place") from error
-    if before is None:
-        if any(folder.glob("shard-*.parquet")):
-            raise ArgumentError(
-                "shards without a manifest", expected="a store, or an empty folder", where=str(folder), todo="remove the folder"
-            )
-        write_atomically(path, manifest.as_json())
-    else:
+    begun = any(folder.glob("shard-*.parquet"))
+    if begun and before is None:
+        raise ArgumentError(
+            "shards without a manifest", expected="a store, or an empty folder", where=str(folder), todo="remove the folder"
+        )
+    if begun and before is not None:
         _same(before, manifest, folder)
+    else:  # none, or one of a run that failed before its first shard
+        write_atomically(path, manifest.as_json())
     return Store(folder, manifest)
 
 

@@ -21,6 +21,8 @@ MOST_CATEGORIES = 30_000
 RIGHT, WRONG = "right", "wrong"
 #: Columns that every row has in the table, and that no colours are made of.
 UNCOLOURED = ("id", "path")
+#: What any points of photos may have to be coloured by.
+USUAL = ("label", "predicted", "error", "confidence", "suspect", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def cloud_facts(cloud: Cloud, columns: Mapping[str, Column], pictures: Ways, att
         "title": cloud.name,
         "count": len(cloud),
         "maps": [_map_facts(one) for one in cloud.maps],
+        "opens": opens(cloud),
         "columns": [column.as_facts() for column in columns.values()],
         "curve": curve,
         "accuracy": cloud.quality.get("model_accuracy"),
@@ -185,6 +188,12 @@ def cloud_facts(cloud: Cloud, columns: Mapping[str, Column], pictures: Ways, att
         "attention": attention.as_facts(),
         "open": can_open,
     }
+
+
+def opens(cloud: Cloud) -> int:
+    """The map that is shown where nobody chose one: the first of the last layer."""
+    layers = [one.layer for one in cloud.maps]
+    return layers.index(max(layers))
 
 
 def _map_facts(one: Map) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 #: Corners of a lasso, at most.
@@ -24,6 +24,21 @@ def wrong(v: Any) -> str:
     if not isinstance(v, Mapping):
         return "null or an object"
     return _first(v, _CHECKS)
+
+
+def beyond(v: Mapping[str, Any] | None, maps: int, columns: Collection[str], count: int) -> str:
+    """What of ``State.points`` one cloud of so many maps and points, with these columns, cannot show; "" where it is all there."""
+    said = dict(v or {})
+    on = max(int(said.get("map") or 0), int((said.get("lasso_at") or {}).get("map", 0)))
+    if said.get("cloud"):
+        return f"cloud {said['cloud']} of 1"
+    if on >= maps:
+        return f"map {on}; expected 0 to {maps - 1}"
+    if said.get("colour") and said["colour"] not in columns:
+        return f"colour {said['colour']!r}; expected {', '.join(columns)}"
+    if said.get("focus") is not None and said["focus"] >= count:
+        return f"focus {said['focus']}; expected 0 to {count - 1}"
+    return ""
 
 
 def _first(v: Mapping[str, Any], checks: Mapping[str, Callable[[Any], str]]) -> str:

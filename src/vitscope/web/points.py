@@ -12,11 +12,12 @@ from typing import Any
 from vitscope.core.files import write_atomically
 from vitscope.views.carried_cloud import CarriedCloud
 from vitscope.views.plain import percent, short
+from vitscope.views.points import quality_notes, quality_row, verdict
 from vitscope.views.state import State
 from vitscope.views.words import value_words
+from vitscope.web.document import document, texts
 from vitscope.web.interactive import interactive_part
 
-TEMPLATES = Path(__file__).parent / "templates"
 #: Findings listed in the page.
 LISTED = 20
 
@@ -30,24 +31,18 @@ def render_points(carried: CarriedCloud, quality: Mapping[str, Any], made: Mappi
         made: its provenance.
         state: what the view shows first.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     view = interactive_part([], state, [carried])
     whys = [carried.facts[key]["why"] for key in ("pictures", "attention")]
-    script = (TEMPLATES / "points.js").read_text(encoding="utf-8")
-    scripts = [script, *([view["js"]] if view else [])]
     page = {
         "title": f"{carried.facts['title']} · vitscope",
-        "policy": policy(scripts),
-        "css": "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "sheet.css")),
-        "js": script,
+        "policy": policy([view["js"]] if view else []),
+        "css": texts("report.css", "sheet.css"),
+        "js": "",
         "view": view,
         "facts": carried.facts,
         "left_out": carried.facts.get("left_out") or "",
         "said": [text for text in whys if text],
+        "trust": _trust(carried.facts["maps"], quality.get("projections", [])),
         "layers": [{**one, "text": percent(one["knn_accuracy"])} for one in carried.facts["curve"]],
         "accuracy": None if carried.facts["accuracy"] is None else percent(carried.facts["accuracy"]),
         "suspects": [{**one, "share": percent(one["share"])} for one in quality.get("label_suspects", [])[:LISTED]],
@@ -56,7 +51,7 @@ def render_points(carried: CarriedCloud, quality: Mapping[str, Any], made: Mappi
         "pairs_found": quality.get("near_duplicates_found", 0),
         "provenance": _provenance(made),
     }
-    return environment.get_template("points.html").render(page)
+    return document("points.html", page)
 
 
 def write_points(
@@ -76,13 +71,29 @@ def write_points(
 
 def policy(scripts: Sequence[str]) -> str:
     """The page's Content-Security-Policy: no network, and no script but these, by their hashes."""
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(_within(text).encode()).digest()).decode()}'" for text in scripts)
+    hashes = (
+        " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(_within(text).encode()).digest()).decode()}'" for text in scripts) or "'none'"
+    )
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
 
 def _within(text: str) -> str:
     """A script's text as it stands between its tags in the template."""
     return f"\n{text}\n"
+
+
+def _trust(maps: Sequence[Mapping[str, Any]], projections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table of maps and their figures, and what is said of all of them."""
+    measured = {(one["layer"], one["method"]): one for one in projections}
+    found = [(one["title"], measured.get((one["layer"], one["method"]))) for one in maps]
+    names = list(dict.fromkeys(name for _, one in found if one for name, value, _ in quality_row(one) if value))
+    rows = []
+    for title, one in found:
+        cells = {name: (value, original) for name, value, original in quality_row(one)} if one else {}
+        said = verdict(one) if one else "not measured"
+        rows.append({"title": title, "verdict": said, "cells": [(name, *cells.get(name, ("", ""))) for name in names]})
+    notes = list(dict.fromkeys(note for _, one in found if one for note in quality_notes(one)))
+    return {"names": names, "rows": rows, "notes": notes, "original": any(cell[2] for row in rows for cell in row["cells"])}
 
 
 def _provenance(made: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from vitscope.inputs.folders import open_folder
 from vitscope.projection.beside import beside
 from vitscope.projection.store import read_store
 from vitscope.projection.table import read_cloud
-from vitscope.web import interactive
+from vitscope.web.built import built
 
 CLASSES = {"frog": (40, 160, 60), "ship": (60, 90, 200), "truck": (190, 120, 60)}
 EACH = 9
@@ -247,6 +247,47 @@ def test_refusals_are_one_line_and_leave_nothing(folder, run, tmp_path):
     assert "no such folder" in err
 
 
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ({"colour": "nothing"}, "colour 'nothing'; expected label, predicted, error, confidence, suspect, duplicate"),
+        ({"map": 2}, "map 2; expected 0 to 1"),
+        ({"lasso": [[0, 0], [1, 0], [1, 1]], "lasso_at": {"map": 7, "turn": [0, 0, 0, 1]}}, "map 7; expected 0 to 1"),
+        ({"cloud": 1}, "cloud 1 of 1"),
+        ({"focus": 28}, "focus 28; expected 0 to 27"),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused_before_any_work(folder, run, tmp_path, points, said):
+    words = ("--layer", 0, "--layer", 5, "--out", "y.parquet", "--state", json.dumps({"points": points}))
+    code, _, err = run(folder, *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--state: points: {said}" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_holds_nothing_yet_is_no_hindrance(folder, run, tmp_path, monkeypatch):
+    def fails(*_):
+        raise MethodError("not known", todo="give --vectors patch-mean")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vitscope.api.embedding.vectors_of", fails)
+        assert run(folder, "--limit", 6, "--out", "a.parquet")[0] == 1
+    code, _, err = run(folder, "--limit", 6, "--vectors", "patch-mean", "--out", "a.parquet")
+    assert code == 0, err
+
+
+def test_a_convolutional_network_is_told_the_option_that_works():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 8, 8), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, padding=1), torch.nn.AdaptiveAvgPool2d(1)]
+    net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16, 4)).eval()
+    trace = vs.load(net, input_size=64, mean=(0.5,) * 3, std=(0.5,) * 3).trace(torch.randn(2, 3, 64, 64))
+    for kind, said in (("pooled", "not known which tokens this model's head reads"), ("cls", "no CLS token")):
+        with pytest.raises(MethodError, match=f"{said}; give --vectors patch-mean$"):
+            vectors_of(trace, kind)
+    whole = net[:3](trace.pixels).mean(dim=(2, 3)).detach().numpy()
+    np.testing.assert_allclose(list(vectors_of(trace, "patch-mean").values())[-1], whole, atol=1e-5)
+
+
 def test_another_model_does_not_go_on_with_a_store(folder, run, tmp_path):
     assert run(folder, "--limit", 6, "--layer", 0, "--out", "a.parquet")[0] == 0
     code, _, err = run(folder, "--limit", 6, "--layer", 1, "--out", "a.parquet")
@@ -324,7 +365,7 @@ def test_photos_through_stages_are_embedded_layer_by_layer(folder, tmp_path):
         assert [store.tokens(layer) for layer in range(3)] == counts
 
 
-@pytest.mark.skipif(not interactive.built(), reason="the front end was not built (make frontend)")
+@pytest.mark.skipif(not built(), reason="the front end was not built (make frontend)")
 def test_a_page_of_photos_through_stages_only_where_maps_have_the_same_points(folder, tmp_path):
     model, where = staged(), open_folder(folder)
     for kind, layers, page in (("tokens", ("0", "2"), False), ("tokens", ("1", "2"), True), ("pooled", ("0", "2"), True)):

@@ -56,8 +56,9 @@ export class Scatter {
     this.store = new CloudStore(session.host.clouds);
   }
 
-  points = $derived.by((): PointsState => pointsOf(this.session.state.points));
-  cloud = $derived.by((): Cloud => this.session.catalogue!.clouds![this.points.cloud]!);
+  private clouds = $derived.by((): Cloud[] => this.session.catalogue!.clouds!);
+  points = $derived.by((): PointsState => pointsOf(this.session.state.points, this.clouds));
+  cloud = $derived.by((): Cloud => this.clouds[this.points.cloud]!);
   map = $derived.by(() => this.cloud.maps[this.points.map]!);
   column = $derived.by(() => colourColumn(this.cloud, this.points));
   camera = $derived.by((): Camera => this.moving ?? cameraOf(this.points, this.map.dims));
@@ -152,7 +153,7 @@ export class Scatter {
 
   change(patch: Partial<PointsState>): void {
     if (this.note.error) this.say("");
-    this.session.change({ points: differingPoints({ ...this.points, ...patch }) });
+    this.session.change({ points: differingPoints({ ...this.points, ...patch }, this.clouds) });
   }
 
   /** The camera of a gesture becomes the state's. */
@@ -176,7 +177,7 @@ export class Scatter {
 
   chooseCloud(cloud: number): void {
     this.moving = this.hovered = this.values = this.lassoed = null;
-    this.session.change({ points: differingPoints(pointsOf({ cloud })) });
+    this.session.change({ points: differingPoints(pointsOf({ cloud }, this.clouds), this.clouds) });
   }
 
   select(outline: Outline | null): void {
