@@ -172,7 +172,15 @@ def test_a_pixel_or_region_is_drawn_and_named(running, target):
         name = vs.grad_cam(trace, target=target).target[0]
         page.wait_for_function(f"() => document.querySelector('.vv figcaption')?.innerText.includes('for {name}')", timeout=SOON)
         path = page.locator("[data-testid=photo] path.vv-mark.vv-chosen:not(.vv-under)").get_attribute("d")
-        assert path.startswith("M25.7 20.5L29.5" if "pixel" in target else "M10 5L60 5L"[:9])
+        assert path.startswith("M25.7 20.5L29.5" if "pixel" in target else "M10 5L60 5")
+        read.grid = trace.layout.grid
+        read(page, (5, 7))
+        page.locator("[data-testid=photo]").focus()
+        page.keyboard.press("t")
+        y0, x0, y1, x1 = trace.layout.patch_box(5, 7)
+        y, x = trace.placements[0].to_photo(((y0 + y1) / 2, (x0 + x1) / 2))
+        name = vs.grad_cam(trace, target=f"pixel:{int(y)},{int(x)}").target[0]
+        page.wait_for_function(f"() => document.querySelector('.vv figcaption')?.innerText.includes('for {name}')", timeout=SOON)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -193,7 +193,7 @@ def test_the_command_redraws_a_state(tmp_path, photo):
         (["--state", "{}", "--out", "a.png", "--layer", "1"], "--state with --layer; expected the state alone"),
         (["--state", "{}", "--out", "a.png", "--method", "rollout"], "--state with --method"),
         (["--state", "nothing.json", "--out", "a.png"], "--state 'nothing.json'; expected JSON text"),
-        (["--state", '{"layr": 1}', "--out", "a.png"], "state: unknown key 'layr'"),
+        (["--state", '{"layr": 1}', "--out", "a.png"], "--state: unknown key 'layr'"),
         (["--out", "a.svg"], "--out a.svg; expected .svg with --state"),
     ],
 )

@@ -68,8 +68,8 @@ def rows_of_heads(trace: Trace, query: Query = "pooled") -> tuple[NDArray[np.flo
 
 def _rows_looked(look: Look) -> NDArray[np.float32]:
     """Every head of every layer in which a detector's box, or a cell of its feature map, looks; ``[M, n]``."""
-    rows = torch.cat([call.vecmat(look.weights)[0] for call in look.calls])
-    return np.asarray(rows.float().cpu().numpy())
+    rows = torch.cat([call.vecmat(look.weights.to(call.out.device))[0].cpu() for call in look.calls])
+    return np.asarray(rows.float().numpy())
 
 
 def _staged_rows(trace: Trace, query: Query) -> tuple[NDArray[np.float32], Start, tuple[str, ...]]:
