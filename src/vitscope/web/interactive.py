@@ -17,6 +17,7 @@ from vitscope.web.built import built, built_file
 
 LOOKS = "Every head of every layer shows where it looks from {}. {}"
 WEIGHTS = "The numbers are the model’s own attention weights, not evidence for its answer."
+NO_PATCHES = "Rows of single patches are not in this file (too large, or over windows); vitscope serve shows them."
 NOT_BUILT = "The interactive part of this report was not built with this copy of vitscope; the pictures below need no script."
 
 
@@ -46,12 +47,14 @@ def _heading(carried: Sequence[Carried]) -> dict[str, str]:
     boxes = [one.source.get("boxes") for one in carried]
     if any(found and not found["why"] for found in boxes):
         return {"heading": "Choose a box, or point at a patch", "hint": LOOKS.format("a box or a patch", WEIGHTS)}
-    if any(one.source.get("layers") for one in carried) or not carried:
+    stored = [one.source.get("stored", {}) for one in carried if one.source.get("layers")]
+    if stored and not any(one.get("rows") or one.get("means") for one in stored):
+        return {"heading": "Point at the photo", "hint": f"{LOOKS.format('what the head reads', WEIGHTS)} {NO_PATCHES}"}
+    if stored or not carried:
         return {"heading": "Point at a patch", "hint": LOOKS.format("there", WEIGHTS)}
-    chosen = " A box is chosen by its label." if any(boxes) else ""
     return {
         "heading": "Point at the photo",
-        "hint": f"The maps above, value by value.{chosen} This model has no rows of attention to look along.",
+        "hint": "The maps above, value by value. This model has no rows of attention to look along.",
     }
 
 
