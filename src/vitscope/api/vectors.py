@@ -98,10 +98,10 @@ def _weights(trace: Trace, kind: str, layer: int) -> list[Tensor]:
                 f"{1 - float(begin.weights[0].sum()):.0%} of what the head reads ({readout.name}) is on no token of layer {layer}",
                 expected="a read-out made of that layer's tokens",
                 where=trace.provenance.model,
-                todo="use --vectors patch-mean, or later layers",
+                todo=f"give {_instead(trace)}, or --layer -1",
             )
         if begin.weights is None and begin.pool[-1].keys != layout.n:
-            raise MethodError(_late(readout), where=trace.provenance.model, todo="use --vectors patch-mean")
+            raise MethodError(_late(readout), where=trace.provenance.model, todo=f"give {_instead(trace)}")
         found.append(
             begin.weights
             if begin.weights is not None
