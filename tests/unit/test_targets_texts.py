@@ -171,9 +171,9 @@ def test_the_page_explains_texts_of_a_list_and_others():
         assert np.array_equal(block.arrays["values"], vs.relevance(trace, target=target).values[0], equal_nan=True)
         with torch.no_grad():
             own = whole(model.module, trace.pixels, ids("clip"))[0].tolist()
-        assert block.meta["scores"] == pytest.approx([own[1]], abs=1e-5 * max(1.0, max(map(abs, own))))
+        assert block.meta["scores"] == pytest.approx([own[1]], abs=1e-5 * max(1.0, *map(abs, own)))
         pair = unpack(next(iter(explorer.answer("map", {"method": "relevance", "target": "text:two dog", "against": "text:the sky"}))))
-        assert pair.meta["scores"] == pytest.approx(own[1:], abs=1e-5 * max(1.0, max(map(abs, own))))
+        assert pair.meta["scores"] == pytest.approx(own[1:], abs=1e-5 * max(1.0, *map(abs, own)))
         facts = explorer.catalogue()["sources"][0]
         assert facts["target_forms"] == ["text:WORDS"]
         assert all(method["available"] for method in facts["methods"] if method["name"] == "relevance")
