@@ -1,6 +1,7 @@
 """A two-tower model in a real Chromium: a text is written, its map is the model's own, and what it does not take is said there."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import vitscope as vs
 from browser import scenario
 from support.browser import Seen, browser
+from support.notebook import Kernel, jupyter_lab
 from support.served import served
 from unit.test_targets_texts import PHOTOS, TEXTS, ids, slow_relevance, tokenizer, towers, whole
 from vitscope.api.explorer import Explorer
@@ -260,3 +262,34 @@ def test_the_fields_are_accessible(opened, width, scheme):
     found = page.page.evaluate("() => axe.run('#vitscope-view', {resultTypes: ['violations']})")["violations"]
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+CELL = f"""import sys
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import vitscope as vs
+from unit.test_targets_texts import PHOTOS, tokenizer, towers
+
+trace = vs.load(towers("clip"), mean=0.5, std=0.5, tokenizer=tokenizer()).trace(PHOTOS[0])
+view = vs.view(trace, state={{"method": "relevance", "range": "map"}})
+view"""
+IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
+def test_a_notebook_takes_texts_too(running, tmp_path):
+    with jupyter_lab(tmp_path, CELL) as lab:
+        page = running.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+        page.goto(lab.url)
+        page.wait_for_function(IDLE, timeout=60_000)
+        page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea-editor").first.click()
+        page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")
+        page.get_by_test_id("needs-text").wait_for(timeout=120_000)
+        page.get_by_test_id("target").fill("dog " * 20)
+        page.get_by_test_id("target").press("Enter")
+        scenario.until(lambda: "expected at most 12" in page.get_by_test_id("target-said").inner_text(), "the refusal")
+        page.get_by_test_id("target").fill(TEXTS[0])
+        page.get_by_test_id("target").press("Enter")
+        scenario.until(lambda: f"for “{TEXTS[0]}” (score" in page.locator(".vv figcaption").first.inner_text(), "the map")
+        kernel = Kernel(lab)
+        scenario.until(lambda: kernel.value("view.state").get("target") == f"text:{TEXTS[0]}", "Python to know the text")
+        kernel.close()
