@@ -12,16 +12,11 @@ own, from the browser's events.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +24,8 @@ import numpy as np
 from PIL import Image
 
 import page
+from chromium import CHROMIUM, FLAGS, machine, served
 
-CHROMIUM, FLAGS = "/usr/bin/chromium", ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LISTEN = "window.told = []; addEventListener('vitscope:points', (event) => told.push(event.detail))"
 OPENINGS, LASSOS, HOVERS, MOVES = 5, 12, 60, 60
 CLASSES = {"frog": (40, 160, 60), "ship": (60, 90, 200), "truck": (190, 120, 60)}
@@ -73,20 +68,6 @@ def grown(path: Path, count: int) -> Path:
     out = path.with_name("many.parquet")
     pq.write_table(pa.concat_tables([one("pca", 2), one("umap", 3)]).replace_schema_metadata(table.schema.metadata), out)
     return out
-
-
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The address of ``vitscope serve`` with a file of points."""
-    command = [sys.executable, "-m", "vitscope", "serve", str(path), "--threads", "1"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        found = next(filter(None, (re.search(r"http://\S+", line) for line in server.stdout)))
-        yield found.group(0)
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 class Tab:
@@ -218,9 +199,7 @@ def main() -> None:
     given = parser.parse_args()
     table = measure(given.count)
     print("\n".join(table))
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg()[:2])
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, headless Chromium without a GPU (load {load} over 1 and 5 minutes)"
-    page.replace(given.out, "points", table, f"Measured with `python bench/points.py` on {machine}.")
+    page.replace(given.out, "points", table, f"Measured with `python bench/points.py` on {machine()}.")
 
 
 if __name__ == "__main__":

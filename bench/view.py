@@ -11,16 +11,9 @@ served by ``vitscope serve``. Weights are random and seeded: they do not matter 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 import page
+from chromium import CHROMIUM, FLAGS, machine, served
 
-CHROMIUM, FLAGS = "/usr/bin/chromium", ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LISTEN = "window.drawn = []; addEventListener('vitscope:drawn', (event) => drawn.push(event.detail.ms))"
 POINTS, OPENINGS = 60, 5
 
@@ -65,20 +58,6 @@ def big_model(folder: Path) -> Path:
     ViTForImageClassification(config).save_pretrained(folder / "big")
     ViTImageProcessor(size={"height": 518, "width": 518}).save_pretrained(folder / "big")
     return folder / "big"
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of ``vitscope serve`` with the big model."""
-    command = [sys.executable, "-m", "vitscope", "serve", str(photo(folder)), "--model", str(big_model(folder)), "--threads", "1"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        found = next(filter(None, (re.search(r"http://\S+", line) for line in server.stdout)))
-        yield found.group(0)
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 def ready(tab: Any, drawn: int = 1) -> None:
@@ -141,7 +120,7 @@ def measure() -> list[str]:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         opened = [opening(browser, path) for _ in range(OPENINGS)]
         small = redraws(browser, path.as_uri(), offline=True)
-        with served(folder) as address:
+        with served(photo(folder), "--model", big_model(folder)) as address:
             big = redraws(browser, address, offline=False)
         browser.close()
         size = path.stat().st_size / 1e6
@@ -168,9 +147,7 @@ def main() -> None:
     given = parser.parse_args()
     table = measure()
     print("\n".join(table))
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg()[:2])
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, headless Chromium without a GPU (load {load} over 1 and 5 minutes)"
-    words = f"Measured with `python bench/view.py` on {machine}."
+    words = f"Measured with `python bench/view.py` on {machine()}."
     page.replace(given.out, "view", table, words)
 
 

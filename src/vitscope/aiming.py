@@ -244,8 +244,10 @@ def _place(noun: Pixel | Region | Box, scene: Scene, picture: int) -> tuple[Read
     return Places(Values.of(weights), _region_mark(noun, mask)), name + lost
 
 
-def _region_mark(noun: Region, mask: NDArray[np.bool_]) -> Mark:
-    """A region's border; of a mask every turn of it."""
+def _region_mark(noun: Region, mask: NDArray[np.bool_]) -> Mark | None:
+    """A region's border; of a mask every turn of it; None for the whole photo, whose border says nothing."""
+    if mask.all():
+        return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     bounds = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
     return Mark("region", bounds, outline=outline_of(mask) if noun.mask is not None else ())

@@ -6,7 +6,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -122,7 +122,7 @@ def explain(
     from vitscope.api.job import Job, run
 
     options = Options(layer, head, query, target, against, fuse, residual, discard, check, seed, audit)
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     given |= {"memory": memory, "offload": offload}
     if misread is not None or truth is not None:
@@ -180,7 +180,7 @@ def inspect(
     """What each token is, which attention calls there are, what can be computed, and whether the capture is proven."""
     from vitscope.api.job import inspect as run_inspect
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     run_inspect(ref, given, as_json=as_json, prove=prove, out=out, threads=threads, quiet=quiet)
 
@@ -230,7 +230,7 @@ def serve(
     """The interactive page on this machine: point at any patch and see every head answer."""
     from vitscope.api.serve import Serving, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     settings = {
         "host": host,
@@ -276,7 +276,7 @@ def patches(
     """What the model was really fed: every step, the patches, what was lost, and what is wrong with it."""
     from vitscope.api.patches_job import PatchesJob, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     run(PatchesJob(photo, model, given, box, mask, tensor, out, as_json, threads, quiet))
 
 
@@ -321,7 +321,7 @@ def embed(
     """What each layer made of a folder of photos: points in a plane or in space, and how far to trust them."""
     from vitscope.api.embed import Job, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     given |= _placed(device, device_map, quantize)
     if into is not None:
         from vitscope.api.placing import Placing
@@ -378,7 +378,7 @@ def nearest(
     """The photos, or patches, nearest to one in the model's own space."""
     from vitscope.api.nearest_job import Asked, NearestJob, run
 
-    given = {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
+    given = _given(weights, labels, input_size, device, dtype, seed)
     run(NearestJob(points, Asked(photo, k, layer, patch), model, given, as_json, threads, quiet))
 
 
@@ -390,6 +390,11 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
         typer.echo(vitscope.__version__)
         raise typer.Exit
+
+
+def _given(weights: Path | None, labels: Path | None, input_size: str | None, device: str, dtype: str, seed: int) -> dict[str, Any]:
+    """What :func:`vitscope.load` takes besides the reference, of the options that most commands have."""
+    return {"weights": weights, "labels": labels, "input_size": _size(input_size), "device": device, "dtype": dtype, "seed": seed}
 
 
 def _placed(device: str, device_map: str | None, quantize: str | None) -> dict[str, str | None]:

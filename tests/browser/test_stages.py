@@ -11,6 +11,7 @@ from support.served import served
 from support.zoo import redraw
 from vitscope.api.explorer import Explorer
 from vitscope.methods.windows import query_at
+from vitscope.views.state import State
 from vitscope.web.built import STATIC
 
 pytestmark = [
@@ -67,3 +68,28 @@ def test_a_patch_is_asked_in_its_window_and_nothing_is_read_outside(trace):
         assert "undefined" in page.locator("[data-testid=reading]").inner_text()
         page.screenshot()
         assert [message for message in seen.messages if message.startswith("error")] == []
+
+
+def test_a_file_reads_where_one_points_and_asks_for_no_row_it_does_not_have(trace, tmp_path):
+    """Rows over windows are not carried: pointing leaves what the head reads in place, and says so once, not as an error."""
+    page_of = vs.report(trace, [vs.rollout(trace)], tmp_path / "one.html").as_uri()
+    expected = vs.attention(trace)
+    with browser() as running:
+        for address in (page_of, page_of + "#s=" + State(query="3,4", fixed=True).as_address()):
+            page = running.new_context(viewport={"width": 1280, "height": 1000}, offline=True).new_page()
+            page.goto(address)
+            page.wait_for_selector("[data-testid=small-maps]", timeout=20_000)
+            page.locator("[data-testid=photo]").scroll_into_view_if_needed()
+            for fix in (False, True):
+                box = page.locator("[data-testid=photo]").bounding_box()
+                at = box["x"] + box["width"] * 7.5 / 24, box["y"] + box["height"] * 14.5 / 24
+                (page.mouse.click if fix else page.mouse.move)(*at)
+                page.wait_for_function("() => document.querySelector('[data-testid=reading]')?.dataset.key === '14,7'", timeout=20_000)
+                assert page.locator("[data-testid=reading]").get_attribute("data-query") == "pooled"
+                own = expected.grid.shape[0]
+                assert abs(float(reading(page)) - expected.grid[14 * own // 24, 7 * own // 24]) < 1e-6
+                assert page.locator("[data-testid=small-maps]").count() == 1
+            page.locator("[data-testid=photo]").focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("() => document.querySelector('[data-testid=reading]')?.dataset.key === '14,8'", timeout=20_000)
+            assert ("named tokens only" in page.locator("[data-testid=status]").inner_text()) is ("#s=" in address)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitscope.web import interactive
+from vitscope.web.built import built
 
 #: What a run leaves besides its vectors; the page only where the front end was built.
-ENDINGS = (".parquet", ".png", *([".html"] if interactive.built() else []))
+ENDINGS = (".parquet", ".png", *([".html"] if built() else []))
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import vitscope as vs
+from support.dense import halved, scattered, seat
 from support.zoo import redraw
 from vitscope.methods import explain
 from vitscope.trace import Needs
@@ -27,38 +28,10 @@ def swin(height, width, depths=(2, 2)):
     return redraw(transformers.SwinForImageClassification(config)).double()
 
 
-def seat(grid, shift, window, slot):
-    """Token at (window, slot), −1 for padding: after the shift by ``shift``, windows and slots count row by row."""
-    padded = [-(-side // WINDOW) * WINDOW for side in grid]
-    row = window // (padded[1] // WINDOW) * WINDOW + slot // WINDOW
-    column = window % (padded[1] // WINDOW) * WINDOW + slot % WINDOW
-    row, column = (row + shift) % padded[0], (column + shift) % padded[1]
-    return row * grid[1] + column if row < grid[0] and column < grid[1] else -1
-
-
 def dense(call, grid, shift, weights):
-    """One block's global matrix ``[n, n]`` for the first picture; columns on padding are left out."""
-    n = grid[0] * grid[1]
-    windows = len(call.out) // 2
-    matrix = torch.zeros(n, n, dtype=torch.float64)
-    for window in range(windows):
-        rows = weights(call)[window]
-        for i in range(call.queries):
-            for j in range(call.keys):
-                a, b = seat(grid, shift, window, i), seat(grid, shift, window, j)
-                if a >= 0 and b >= 0:
-                    matrix[a, b] += rows[i, j]
-    return matrix
-
-
-def merging(grid):
-    """``[parents, children]``: equal parts to the real children of each 2×2 square."""
-    half = (-(-grid[0] // 2), -(-grid[1] // 2))
-    matrix = torch.zeros(half[0] * half[1], grid[0] * grid[1], dtype=torch.float64)
-    for y in range(grid[0]):
-        for x in range(grid[1]):
-            matrix[(y // 2) * half[1] + x // 2, y * grid[1] + x] = 1
-    return matrix / matrix.sum(dim=1, keepdim=True), half
+    """One block's global matrix ``[n, n]`` for the first picture of two."""
+    rows = weights(call)[: len(call.out) // 2]
+    return scattered(rows, grid[0] * grid[1], lambda window, slot: seat(grid, (WINDOW, WINDOW), (shift, shift), window, slot))
 
 
 def shift_of(grid, block):
@@ -71,7 +44,7 @@ def whole(trace, depths, step, weights):
     grid = trace.layout.grid
     grids, merges = [grid], []
     for _ in depths[1:]:
-        matrix, grid = merging(grid)
+        grid, matrix = halved(grid)
         merges.append(matrix)
         grids.append(grid)
     total, number = None, 0

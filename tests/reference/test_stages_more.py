@@ -132,7 +132,27 @@ def bottleneck():
     return Cells(*made), (64, 64), [("block", lambda rows: rows[0], eye(64)), ("block", lambda rows: pooled @ rows[0], pooled)]
 
 
-MODELS = [samvit, hf_levit, levit_conv, tiny_vit, visformer, halo, bottleneck]
+class Coarse(nn.Module):
+    """Attention among 2×2 means, its results given to all four."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.pool, self.up = layer, nn.AvgPool2d(2), nn.Upsample(scale_factor=2)
+
+    def forward(self, x):
+        return x + self.up(self.layer(self.pool(x)))
+
+
+def coarse():
+    """8×8 tokens that ask and are asked as the 4×4 means they are parts of."""
+    layers = pytest.importorskip("timm.layers.bottleneck_attn")
+    made = [Coarse(layers.BottleneckAttn(16, feat_size=(4, 4), num_heads=2)) for _ in range(2)]
+    means = dense.boxes((8, 8), (4, 4), 0, 1, 2)
+    parts = (means > 0).double().T
+    return Cells(*made), (64, 64), [("block", lambda rows: parts @ rows[0] @ means, eye(64))] * 2
+
+
+MODELS = [samvit, hf_levit, levit_conv, tiny_vit, visformer, halo, bottleneck, coarse]
 
 
 def through(vector, steps, calls, weights, block):
@@ -211,3 +231,137 @@ def entered(module, pixels, number):
         module(pixels)
     hook.remove()
     return kept["x"].clone()
+
+
+# deep stems
+
+
+class Deep(Cells):
+    """The same behind a stem of convolutions through which each token hears of the whole picture, the more the nearer."""
+
+    def __init__(self, near, *layers):
+        super().__init__(*layers)
+        self.near, self.more = near, nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(8))
+
+    def forward(self, x):
+        x = self.cut(x)
+        for more in self.more:
+            x = self.near * x + more(x)
+        return self.head(self.layers(x).mean(dim=(2, 3)))
+
+
+def deep(near):
+    layers = pytest.importorskip("timm.layers.bottleneck_attn")
+    torch.manual_seed(0)
+    made = [Attending(layers.BottleneckAttn(16, feat_size=(8, 8), num_heads=2, stride=stride), stride) for stride in (1, 2)]
+    return redraw(Deep(near, *made), spread=0.9).double()
+
+
+def test_behind_a_deep_stem_a_token_lies_where_it_hears_most():
+    trace = vs.load(deep(2.0), input_size=(64, 64)).trace(torch.randn(1, 3, 64, 64, dtype=torch.float64))
+    assert not trace.unmapped, trace.unmapped
+    assert trace.layout.cells[:, 1:].tolist() == [[y, x] for y in range(8) for x in range(8)]
+    pooled = dense.boxes((8, 8), (4, 4), 0, 1, 2)
+    one, two = (dense.mean_heads(call)[0] for call in trace.blocks)
+    expected = torch.full((1, 16), 1 / 16, dtype=torch.float64) @ (0.5 * pooled @ two + 0.5 * pooled) @ dense.rolled(one)
+    found = vs.rollout(trace)[0]
+    assert np.abs(found.values - expected[0].numpy()).max() <= 1e-6
+    assert any("sees up to 100% of the picture" in note for note in found.notes)
+
+
+def test_behind_a_stem_that_hears_of_everything_alike_nothing_is_guessed():
+    why = vs.load(deep(0.0), input_size=(64, 64)).describe((64, 64))["why"]
+    assert "whose views lie in no grid" in why
+
+
+# transformers' backbones and Swin2SR
+
+
+def rf_detr(windowed_blocks):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.RfDetrDinov2Config(
+        image_size=112, patch_size=14, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_windows=2, num_register_tokens=0
+    )
+    config.window_block_indexes = windowed_blocks
+    return transformers.RfDetrDinov2Backbone(config)
+
+
+@pytest.mark.parametrize("blocks", [[0], [0, 1]], ids=["one over all", "windows only"])
+def test_windows_with_a_cls_token_each_equal_one_dense_matrix(blocks):
+    """8×8 tokens in 2×2 windows of 4×4, each behind a cls token of its own."""
+    torch.manual_seed(0)
+    model = vs.load(redraw(rf_detr(blocks), spread=0.9).double(), input_size=(112, 112))
+    trace = model.trace(torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    assert not trace.unmapped, trace.unmapped
+
+    def place(token):
+        window, slot = divmod(token, 17)
+        return None if slot == 0 else (window // 2 * 4 + (slot - 1) // 4, window % 2 * 4 + (slot - 1) % 4)
+
+    vector = torch.zeros(1, 68, dtype=torch.float64)
+    vector[0, next(t for t in range(68) if place(t) == (5, 2))] = 1.0
+    for number, call in reversed(list(enumerate(trace.blocks))):
+        rows = dense.mean_heads(call)
+        vector = vector @ dense.rolled(torch.block_diag(*rows) if number in blocks else rows[0])
+    found = vs.rollout(trace, query=(5, 2))[0]
+    grid = found.layout.to_grid(found.values)[0]
+    for token in range(68):
+        if place(token) is not None:
+            assert grid[place(token)] == pytest.approx(float(vector[0, token]), abs=1e-6)
+    assert found.values.sum() == pytest.approx(1)
+
+
+def test_swin_for_super_resolution_equals_one_dense_matrix():
+    """One grid throughout; between groups of blocks a convolution over 3×3 tokens, and a skip connection beside the map."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Swin2SRConfig(
+        image_size=12, window_size=4, embed_dim=8, depths=[2, 2], num_heads=[2, 2], mlp_ratio=2.0, upscale=2, patch_size=1
+    )
+    torch.manual_seed(0)
+    model = vs.load(redraw(transformers.Swin2SRModel(config), spread=0.9).double(), input_size=(12, 12))
+    trace = model.trace(torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    assert not trace.unmapped, trace.unmapped
+    near = dense.boxes((12, 12), (12, 12), -1, 1, 1)
+    vector = torch.zeros(1, 144, dtype=torch.float64)
+    vector[0, 5 * 12 + 7] = 1.0
+    for number, call in reversed(list(enumerate(trace.blocks))):
+        shift = (2, 2) if number % 2 else (0, 0)
+        at = lambda w, i, shift=shift: dense.seat((12, 12), (4, 4), shift, w, i)  # noqa: E731
+        vector = vector @ dense.rolled(dense.scattered(dense.mean_heads(call), 144, at))
+        vector = vector @ near if number == 2 else vector
+    found = vs.rollout(trace, query=(5, 7))[0]
+    assert np.abs(found.grid.ravel() - vector[0].numpy()).max() <= 1e-6
+    assert any("skip connection" in note for note in found.notes)
+
+
+def test_tokens_merged_with_strangers_are_refused():
+    """transformers' HieraBackbone pools before it puts its tokens in the order that its pooling expects: rows 0, 4, 8 and 12 become one."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.HieraConfig(image_size=[64, 64], embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8])
+    why = vs.load(redraw(transformers.HieraBackbone(config)), input_size=(64, 64)).describe((64, 64))["why"]
+    assert "merged tokens are made of rows with others between them (0, 4, 8, 12)" in why
+
+
+def test_a_residual_path_outside_the_measured_module_is_refused():
+    class Outside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut, self.attn, self.head = nn.Conv2d(3, 16, 8, 8), nn.ModuleList(Alone() for _ in range(2)), nn.Linear(16, 5)
+
+        def forward(self, x):
+            tokens = self.cut(x).flatten(2).transpose(1, 2)
+            for attn in self.attn:
+                tokens = nn.functional.avg_pool1d((tokens + attn(tokens)).transpose(1, 2), 1).transpose(1, 2)
+            return self.head(tokens.mean(dim=1))
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(16, 48)
+
+        def forward(self, tokens):
+            q, k, v = self.qkv(tokens).view(-1, 16, 48).chunk(3, dim=-1)  # windows of 16 tokens: not one grid throughout
+            return nn.functional.scaled_dot_product_attention(q, k, v).reshape(tokens.shape)
+
+    why = vs.load(redraw(Outside()), input_size=(64, 64)).describe((64, 64))["why"]
+    assert "comes past this attention, outside the module that was measured" in why

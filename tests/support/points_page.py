@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw
 
 from vitscope.views.view import block, pack
 from vitscope.web.built import STATIC
+from vitscope.web.document import POLICY as FILE_POLICY
 from vitscope.web.interactive import deflated, for_script
-from vitscope.web.report import POLICY as FILE_POLICY
 from vitscope.web.server.guard import POLICY
 from vitscope.web.server.pages import HEAD, PAGE
 

@@ -17,7 +17,7 @@ from vitscope.cli import main
 from vitscope.errors import ArgumentError
 from vitscope.views.plain import plain
 from vitscope.views.view import unpack
-from vitscope.web.interactive import built
+from vitscope.web.built import built
 
 
 @pytest.fixture(scope="module")

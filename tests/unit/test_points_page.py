@@ -21,11 +21,11 @@ from vitscope.views.carried_cloud import drawn, evenly, sampled, to_look_at_firs
 from vitscope.views.cloud import NONE, STEPS, Column, columns_of
 from vitscope.views.points import verdict
 from vitscope.views.view import unpack
-from vitscope.web import interactive
+from vitscope.web.built import built
 
 COUNT = len(CLASSES) * EACH
 
-pytestmark = pytest.mark.skipif(not interactive.built(), reason="the front end was not built (make frontend)")
+pytestmark = pytest.mark.skipif(not built(), reason="the front end was not built (make frontend)")
 
 
 @pytest.fixture(scope="module")

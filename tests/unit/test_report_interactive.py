@@ -18,7 +18,7 @@ from vitscope.views.coding import decode, error_bound
 from vitscope.views.explore import MAPS, MEANS, POOLED, ROWS, level_for
 from vitscope.views.view import unpack
 from vitscope.web import interactive
-from vitscope.web.report import POLICY
+from vitscope.web.document import POLICY
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def built(tmp_path, monkeypatch):
     (tmp_path / "static").mkdir()
     (tmp_path / "static" / "view.js").write_text("(() => {})()")
     (tmp_path / "static" / "view.css").write_text(".vv{color:red}")
-    monkeypatch.setattr(interactive, "STATIC", tmp_path / "static")
+    monkeypatch.setattr("vitscope.web.built.STATIC", tmp_path / "static")
     return tmp_path / "static"
 
 
@@ -108,7 +108,7 @@ def test_two_reports_have_the_same_bytes(built, tmp_path):
 
 
 def test_what_was_not_built_is_said_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(interactive, "STATIC", tmp_path / "nothing")
+    monkeypatch.setattr("vitscope.web.built.STATIC", tmp_path / "nothing")
     trace = trace_of(CLS, 2)
     plain = written(tmp_path, trace, interactive=False)
     html = written(tmp_path, trace)

@@ -174,7 +174,7 @@ def test_the_page_addresses_nothing_absolutely(client):
 
 
 def test_an_unbuilt_page_says_how_to_build_it(client, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("vitscope.web.server.pages.STATIC", tmp_path)
+    monkeypatch.setattr("vitscope.web.built.STATIC", tmp_path)
     _, _, body = client.ask("GET", "/")
     assert b"was not built" in body
     run.say(Settings(), 1234, "t")

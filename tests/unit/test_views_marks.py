@@ -166,6 +166,14 @@ def test_a_masks_border_is_drawn_on_the_report():
     assert "at the lamp" in page
 
 
+def test_the_whole_photo_has_no_border():
+    trace = traced("segformer")
+    one = vs.grad_cam(trace)
+    assert "the whole photo" in one.target[0]
+    assert mark_of(one) is None
+    assert 'class="marks"' not in render(views_of(trace, [one]))
+
+
 def test_a_report_without_places_has_no_switch():
     trace = vs.load("builtin:photos").trace(photos.scene(96, 96))
     page = render(views_of(trace, [vs.rollout(trace)]))

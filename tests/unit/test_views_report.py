@@ -10,7 +10,8 @@ import pytest
 from support.synthetic import TOP, UNITS, WORDS, chelsea, cropped, layout, photo_view, plain_sample, token_map
 from vitscope.errors import ArgumentError, OutputError
 from vitscope.views.photo import Fed, build_photo_view
-from vitscope.web.report import POLICY, render, write_report
+from vitscope.web.document import POLICY
+from vitscope.web.report import render, write_report
 
 VOID = {"meta", "link", "img", "input", "br"}
 

@@ -12,6 +12,7 @@ import { cellAcross, sameGrid } from "../core/geometry";
 import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
 import { normalised } from "../core/normalise";
 import { DEFAULTS, fitted, hasQuery, layerOf, otherOf, type State } from "../core/state";
+import { refusedQuery } from "../core/stored";
 import { needsText, remembered } from "../core/texts";
 import { smallValues, type SmallValues } from "../draw/small";
 
@@ -196,15 +197,20 @@ export class Session {
   }
 
   source = $derived.by(() => seenIn(this.catalogue, this.state));
-  /** Whether patches can be asked where they look. */
-  patchesAsk = $derived.by(() => (this.catalogue?.sources[this.state.source]?.layers.length ?? 0) > 0);
+  /** Why patches cannot be asked where they look; "" where they can. */
+  patchesWhy = $derived.by(() => {
+    const source = this.catalogue?.sources[this.state.source];
+    if (!source?.layers.length) return "this model's patches have no rows of attention";
+    return this.catalogue!.capabilities.live ? "" : refusedQuery(source, "0,0");
+  });
+  patchesAsk = $derived(this.patchesWhy === "");
   /** The number of the box that is looked from or explained; null where none is. */
   box = $derived.by(() => boxOfQuery(this.state.query) ?? (this.a.map?.mark?.kind === "box" ? (this.a.map.mark.number ?? null) : null));
   /** In place of the small maps, where there are none. */
   noRows = $derived.by(() => {
     const boxes = this.source?.boxes?.why;
     const why = (boxes || this.source?.no_rows || "").replace(/;.*$/s, "").replace(/^[\w.:/-]+: /, "");
-    return `No small maps here: ${why || "this model has no rows of attention"}. Maps of the other methods are on the photo${boxes ? "; choose a box to explain its score" : ""}.`;
+    return `No small maps here: ${why || "this model has no rows of attention"}. Maps of the other methods are on the photo${boxes && this.catalogue?.capabilities.live ? "; choose a box to explain its score" : ""}.`;
   });
   stack = $derived.by(() => (this.source ? stackOf(this.source) : null));
   layer = $derived.by(() => (this.source ? layerOf(this.state, this.source.layers.length) : 0));
@@ -280,6 +286,12 @@ export class Session {
 
   private fit(state: State): State {
     const { state: possible, complaints } = fitted(state, this.catalogue!);
+    const source = this.catalogue!.sources[possible.source];
+    const refused = source && !this.catalogue!.capabilities.live ? refusedQuery(source, possible.query) : "";
+    if (refused) {
+      possible.query = queriesOf(source!)[0] ?? "pooled";
+      complaints.push(refused);
+    }
     if (complaints.length) this.fail(new Error(`not here: ${complaints.join("; ")}`));
     return possible;
   }
@@ -431,6 +443,7 @@ export class Session {
 
   /** Fixes or frees the query. */
   fix(query: string | null = null): void {
+    if (query !== null && cellOf(query) && !this.patchesAsk) return; // it is read, and that is all
     this.change(query === null ? { fixed: true } : { fixed: true, query });
   }
 

@@ -76,7 +76,7 @@ def write_page(page: Page, out: Path, tell: Tell | None = None) -> Path | None:
     Raises:
         OutputError: it cannot be written.
     """
-    from vitscope.web.interactive import built
+    from vitscope.web.built import built
     from vitscope.web.points import write_points
 
     if not built():

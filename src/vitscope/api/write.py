@@ -64,7 +64,7 @@ def carried_of(explained: Sequence[tuple[Trace, Sequence[TokenMap]]], share: flo
     """
     from vitscope.api.carry import carry
     from vitscope.views.explore import CARRY_BYTES, Carried
-    from vitscope.web.interactive import built
+    from vitscope.web.built import built
 
     return carry(explained, int(CARRY_BYTES * share), audits) if built() else [Carried({}, {})]
 

@@ -76,15 +76,7 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
     def forward(pixels: Tensor) -> object:
         return described.call(module, pixels)
 
-    try:
-        with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
-            forward(noise)
-    except VitscopeError:
-        raise
-    except Exception:
-        _require_photos(described, noise)
-        raise
-    calls = recorder.calls
+    calls, seen = _heard(described, noise)
     if not calls:
         contains = probe(module, forward, noise)
         if contains:
@@ -92,7 +84,8 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         whose = "its picture tower" if described.texts else "this model"
         return _on_pixels(described, noise, calls, f"{whose} has no attention ({contains.convolutions} convolutions in one pass)")
     plain: VitscopeError | None = None
-    if _one_grid(calls, len(noise)):
+    channels = any(kind_of(call, len(noise), seen) == "channel" for call in calls)
+    if not channels and _one_grid(calls, len(noise)):
         found = _plain(described, noise, calls)
         if isinstance(found, Laid):
             return found
@@ -100,6 +93,24 @@ def lay_out(described: Loaded, noise: Tensor) -> Laid:
         if isinstance(plain, ProofError) and _gives_boxes(described, noise):
             return _on_pixels(described, noise, calls, f"attention is among boxes: {_line(plain)}")
     return _staged(described, noise, calls, (seen, plain))
+
+
+def _heard(described: Loaded, noise: Tensor) -> tuple[tuple[AttentionCall, ...], Sides]:
+    """The attention calls of one pass, and what the modules were given.
+
+    Raises:
+        ModelError: the model cannot be run on a picture.
+    """
+    module = described.module
+    try:
+        with ordinary_mode(grad=False), sides(module) as seen, intercept(module, batch=len(noise)) as recorder:
+            described.call(module, noise)
+    except VitscopeError:
+        raise
+    except Exception:
+        _require_photos(described, noise)
+        raise
+    return recorder.calls, seen
 
 
 def _staged(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], known: tuple[Sides, VitscopeError | None]) -> Laid:
@@ -121,7 +132,7 @@ def _staged(described: Loaded, noise: Tensor, calls: tuple[AttentionCall, ...], 
     except (ProofError, CaptureError, RuntimeError, ValueError, TypeError) as error:
         if unlike is not None:
             raise unlike from error
-        if isinstance(plain, CaptureError):
+        if isinstance(plain, CaptureError) and not isinstance(error, VitscopeError):
             return _on_pixels(described, noise, calls, _line(plain))
         crossing = next((call.path for call in calls if kind_of(call, len(noise), seen) == "cross"), "")
         return _on_pixels(described, noise, calls, f"no one grid for all attention: {_reason(error, crossing)}")

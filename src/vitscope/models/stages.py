@@ -46,8 +46,16 @@ def steps(
     Where none does (pooled queries), the outermost that takes tokens and gives tokens. A block holds none of the ``others`` either.
 
     Raises:
-        ProofError: a call without such a module.
+        ProofError: a call without such a module, or several at one module.
     """
+    twice, count = Counter(calls).most_common(1)[0]
+    if count > 1:
+        raise ProofError(
+            f"{count} attentions at one module, whose results it adds, subtracts or passes on",
+            expected="one attention in each block, whose rows are shares",
+            where=twice,
+            todo="its calls are captured one by one",
+        )
     under = Counter(path for call in (*calls, *others) for path in _above(call))
     seen: dict[str, Step] = {}
 
@@ -73,9 +81,8 @@ def steps(
 def _around(call: str, seen: dict[str, Step], batch: int) -> Step:
     found = [seen[path] for path in _above(call) if path in seen]
     keeping = [step for step in found if step.entered.shape == step.left.shape]
-    whole = [step for step in keeping if len(step.entered) == batch]
     pooling = [step for step in found if len(step.entered) == batch]
-    best = (whole or keeping or pooling)[:1]
+    best = (keeping or pooling)[:1]
     if not best:
         raise ProofError(
             "no module around this attention takes tokens and gives tokens", expected="blocks: tokens in, tokens out", where=call
@@ -122,6 +129,7 @@ def learn_stages(
             elif number:
                 form = grids.steps[-1].gives
             grids.block(replace(step, form=form, gives=_given_form(step, form)))
+        grids.need_skip(_bypassing(module, grids.steps[-1], noise, lambda pixels: described.output(described.call(module, pixels))[1]))
     return layout, grids.stages(gates, len(over_channels), said), tuple(step.path for step in found)
 
 
@@ -137,19 +145,23 @@ class _Grids:
 
     def merge(self, module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor, between: tuple[Step, Step]) -> Form:
         """From one block's output to the next one's input; how that holds its tokens."""
-        past = _bypassing(module, forward, noise, between)
-        if past > ASIDE and not self.blocks[-1][0].skips:
-            raise ProofError(
-                f"{past:.0%} of what reaches the next block comes past this attention, outside the module that was measured",
-                expected="blocks that hold their own residual path",
-                where=between[0].path,
-            )
+        past = _bypassing(module, between[0], noise, lambda pixels: _entering(module, between[1], forward, pixels))
+        self.need_skip(past)
         self.past.append(past)
         stage, form, shares = _merged(module, forward, noise, between, self.grids[-1])
         if not _as_they_are(shares):
             self.grids.append(stage)
             self.merges.append(shares)
         return form
+
+    def need_skip(self, past: float) -> None:
+        """Raises ProofError where nothing passes the last block's attention inside what was measured, but something does outside."""
+        if past > ASIDE and not self.blocks[-1][0].skips:
+            raise ProofError(
+                f"{past:.0%} of what reaches the next block comes past this attention, outside the module that was measured",
+                expected="blocks that hold their own residual path",
+                where=self.steps[-1].path,
+            )
 
     def block(self, step: Step) -> None:
         """One block; its pooled queries are a grid of their own."""
@@ -246,7 +258,7 @@ def _given_form(step: Step, form: Form) -> Form:
 
 def _first_layout(described: Loaded, forward: Callable[[Tensor], object], noise: Tensor, step: Step) -> tuple[TokenLayout, tuple[str, ...]]:
     """The first block's tokens on the picture: patches of one convolution, or what a stem of several leaves; and what to say of it."""
-    told = Told(described.prefix or None, None)
+    told = Told((described.prefix or ()) * step.form.groups or None, None)  # where pictures come in parts, each part has its own
 
     def entering(pixels: Tensor) -> Tensor:
         return step.form.tokens(_entering(described.module, step, forward, pixels))
@@ -302,14 +314,12 @@ def _first_form(forward: Callable[[Tensor], object], module: nn.Module, step: St
 # between blocks
 
 
-def _bypassing(module: nn.Module, forward: Callable[[Tensor], object], noise: Tensor, between: tuple[Step, Step]) -> float:
-    """Of how the next block's input differs from picture to picture, the share that is left with this block's output held (squares)."""
-    left, entered = between
-    other = noise.flip(1) * -1.5 + 0.25
+def _bypassing(module: nn.Module, left: Step, noise: Tensor, read: Callable[[Tensor], Tensor]) -> float:
+    """Of how what is read behind a block differs from picture to picture, the share that is left with its output held (squares)."""
+    other, before = noise.flip(1) * -1.5 + 0.25, read(noise)
     with replacing_output(module, left.path, lambda _: left.left):
-        held = _entering(module, entered, forward, other)
-    free = _entering(module, entered, forward, other)
-    apart, all_apart, whole = (float(x.double().square().sum()) for x in (held - entered.entered, free - entered.entered, entered.entered))
+        held = read(other)
+    apart, all_apart, whole = (float(x.double().square().sum()) for x in (held - before, read(other) - before, before))
     return apart / all_apart if all_apart > ROUNDING * whole else 0.0
 
 
@@ -350,4 +360,5 @@ def stage_layout(layout: TokenLayout, stages: Stages, number: int) -> TokenLayou
     kinds = torch.where(stage.cells[:, 0] >= 0, int(Kind.PATCH), int(Kind.CLS)).numpy().astype("int8")
     cells = torch.cat([torch.where(stage.cells[:, :1] >= 0, 0, -1), stage.cells], dim=1).numpy().astype("int32")
     size = (across[0], across[1])
-    return TokenLayout(kinds, cells, stage.grid, size, size, layout.input_size, layout.origin, (), "measured")
+    patch = layout.patch if size == layout.stride else size
+    return TokenLayout(kinds, cells, stage.grid, patch, size, layout.input_size, layout.origin, (), "measured")

@@ -9,7 +9,12 @@ from vitscope.errors import WorkError
 STATIC = Path(__file__).parent / "static"
 
 
-def built(name: str) -> str:
+def built() -> bool:
+    """Whether the front end is there; it is built with the package, and everything else works without it."""
+    return all((STATIC / name).is_file() for name in ("view.js", "view.css"))
+
+
+def built_file(name: str) -> str:
     """One of the built files ("view.js", "view.css", "widget.js", "widget.css") as text.
 
     Raises:

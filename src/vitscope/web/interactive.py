@@ -6,7 +6,6 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from vitscope.errors import OutputError
@@ -14,16 +13,12 @@ from vitscope.views.carried_cloud import CarriedCloud
 from vitscope.views.explore import Carried, file_catalogue
 from vitscope.views.state import State
 from vitscope.views.view import pack
+from vitscope.web.built import built, built_file
 
-STATIC = Path(__file__).parent / "static"
 LOOKS = "Every head of every layer shows where it looks from {}. {}"
 WEIGHTS = "The numbers are the model’s own attention weights, not evidence for its answer."
+NO_PATCHES = "Rows of single patches are not in this file (too large, or over windows); vitscope serve shows them."
 NOT_BUILT = "The interactive part of this report was not built with this copy of vitscope; the pictures below need no script."
-
-
-def built() -> bool:
-    """Whether the front end is there; it is built with the package, and everything else works without it."""
-    return all((STATIC / name).is_file() for name in ("view.js", "view.css"))
 
 
 def interactive_part(carried: Sequence[Carried], state: State | None = None, clouds: Sequence[CarriedCloud] = ()) -> dict[str, Any] | None:
@@ -52,12 +47,14 @@ def _heading(carried: Sequence[Carried]) -> dict[str, str]:
     boxes = [one.source.get("boxes") for one in carried]
     if any(found and not found["why"] for found in boxes):
         return {"heading": "Choose a box, or point at a patch", "hint": LOOKS.format("a box or a patch", WEIGHTS)}
-    if any(one.source.get("layers") for one in carried) or not carried:
+    stored = [one.source.get("stored", {}) for one in carried if one.source.get("layers")]
+    if stored and not any(one.get("rows") or one.get("means") for one in stored):
+        return {"heading": "Point at the photo", "hint": f"{LOOKS.format('what the head reads', WEIGHTS)} {NO_PATCHES}"}
+    if stored or not carried:
         return {"heading": "Point at a patch", "hint": LOOKS.format("there", WEIGHTS)}
-    chosen = " A box is chosen by its label." if any(boxes) else ""
     return {
         "heading": "Point at the photo",
-        "hint": f"The maps above, value by value.{chosen} This model has no rows of attention to look along.",
+        "hint": "The maps above, value by value. This model has no rows of attention to look along.",
     }
 
 
@@ -83,7 +80,7 @@ def _safe(name: str, ending: str) -> str:
     Raises:
         OutputError: it would.
     """
-    text = (STATIC / name).read_text(encoding="utf-8")
+    text = built_file(name)
     if ending in text.lower():
         raise OutputError(f"{ending}> inside it", expected="a front end built for inlining", where=name, todo="build it again")
     return text

@@ -15,9 +15,9 @@ from vitscope.views.plain import percent, short
 from vitscope.views.points import quality_notes, quality_row, verdict
 from vitscope.views.state import State
 from vitscope.views.words import value_words
+from vitscope.web.document import document, texts
 from vitscope.web.interactive import interactive_part
 
-TEMPLATES = Path(__file__).parent / "templates"
 #: Findings listed in the page.
 LISTED = 20
 
@@ -31,17 +31,13 @@ def render_points(carried: CarriedCloud, quality: Mapping[str, Any], made: Mappi
         made: its provenance.
         state: what the view shows first.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     view = interactive_part([], state, [carried])
     whys = [carried.facts[key]["why"] for key in ("pictures", "attention")]
     page = {
         "title": f"{carried.facts['title']} · vitscope",
         "policy": policy([view["js"]] if view else []),
-        "css": "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "sheet.css")),
+        "css": texts("report.css", "sheet.css"),
+        "js": "",
         "view": view,
         "facts": carried.facts,
         "left_out": carried.facts.get("left_out") or "",
@@ -55,7 +51,7 @@ def render_points(carried: CarriedCloud, quality: Mapping[str, Any], made: Mappi
         "pairs_found": quality.get("near_duplicates_found", 0),
         "provenance": _provenance(made),
     }
-    return environment.get_template("points.html").render(page)
+    return document("points.html", page)
 
 
 def write_points(

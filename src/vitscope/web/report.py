@@ -14,11 +14,9 @@ from vitscope.views.plain import percent
 from vitscope.views.scale import share_scales
 from vitscope.views.state import State
 from vitscope.views.view import View
+from vitscope.web.document import POLICY, document, texts
 from vitscope.web.interactive import NOT_BUILT, interactive_part
 from vitscope.web.page import photo_section
-
-TEMPLATES = Path(__file__).parent / "templates"
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def render(views: Sequence[View], carried: Sequence[Carried] = (), state: State | None = None) -> str:
@@ -36,22 +34,17 @@ def render(views: Sequence[View], carried: Sequence[Carried] = (), state: State 
     """
     if not views:
         raise ArgumentError("a report of no photos", expected="at least one", where="report")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     photos = [photo_section(view, number) for number, view in enumerate(share_scales(views), start=1)]
     page: dict[str, Any] = {
         "title": _title(views),
         "policy": POLICY,
         "photos": photos,
-        "css": _asset("report.css"),
-        "js": _asset("report.js"),
+        "css": texts("report.css"),
+        "js": texts("report.js"),
     }
     page["view"] = interactive_part(carried, state)
     page["without_view"] = NOT_BUILT if carried and page["view"] is None else ""
-    return environment.get_template("report.html").render(page)
+    return document("report.html", page)
 
 
 def write_report(views: Sequence[View], path: str | os.PathLike[str], carried: Sequence[Carried] = (), state: State | None = None) -> Path:
@@ -62,10 +55,6 @@ def write_report(views: Sequence[View], path: str | os.PathLike[str], carried: S
         OutputError: the file cannot be written.
     """
     return write_atomically(path, render(views, carried, state).encode("utf-8"))
-
-
-def _asset(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _title(views: Sequence[View]) -> str:

@@ -13,9 +13,9 @@ from vitscope.views.colour import Limits
 from vitscope.views.plain import percent, short
 from vitscope.views.view import Panel, View
 from vitscope.views.words import value_words
+from vitscope.web.document import POLICY, document, texts
 from vitscope.web.encode import input_picture
 from vitscope.web.page import colour_bar
-from vitscope.web.report import POLICY, TEMPLATES
 
 #: Width and height of a curve, in its own units.
 CURVE = (520, 220)
@@ -28,11 +28,6 @@ DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 def render_sheet(view: View) -> str:
     """The sheet as one HTML text; the same view always gives the same text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     answer = view.meta.get("answer")
     page: dict[str, Any] = {
         "title": f"{view.title} · vitscope",
@@ -40,11 +35,13 @@ def render_sheet(view: View) -> str:
         "answer": {"label": answer[0], "text": percent(answer[1])} if answer else None,
         "by": view.meta.get("by", ""),
         "policy": POLICY,
-        "css": "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "sheet.css")),
+        "css": texts("report.css", "sheet.css"),
+        "js": texts("theme.js"),
+        "view": None,
         "sections": sections(view),
         "provenance": [row for panel in view.of_kind("provenance") for row in _provenance(panel)],
     }
-    return environment.get_template("sheet.html").render(page)
+    return document("sheet.html", page)
 
 
 def write_sheet(view: View, path: str | os.PathLike[str]) -> Path:

@@ -10,7 +10,7 @@ from vitscope.views.carried_cloud import CarriedCloud
 from vitscope.views.explore import Carried
 from vitscope.views.state import from_dict
 from vitscope.views.view import pack
-from vitscope.web.built import built
+from vitscope.web.built import built_file
 from vitscope.web.compute import Compute
 from vitscope.web.messages import Messages
 
@@ -59,8 +59,8 @@ class Widget(anywidget.AnyWidget):
         self._compute, self._carried, self._clouds = compute, tuple(carried), tuple(clouds)
         self._messages = Messages(compute, self.send, self._added)
         super().__init__(
-            _esm=built("widget.js"),
-            _css=built("widget.css"),
+            _esm=built_file("widget.js"),
+            _css=built_file("widget.css"),
             state=dict(state or {}),
             catalogue=self._described(),
             blocks=[*(pack(one.block()) for one in self._carried), *(pack(one.block()) for one in self._clouds if one is not None)],

@@ -22,7 +22,7 @@ from vitscope.inputs.folders import open_folder
 from vitscope.projection.beside import beside
 from vitscope.projection.store import read_store
 from vitscope.projection.table import read_cloud
-from vitscope.web import interactive
+from vitscope.web.built import built
 
 CLASSES = {"frog": (40, 160, 60), "ship": (60, 90, 200), "truck": (190, 120, 60)}
 EACH = 9
@@ -365,7 +365,7 @@ def test_photos_through_stages_are_embedded_layer_by_layer(folder, tmp_path):
         assert [store.tokens(layer) for layer in range(3)] == counts
 
 
-@pytest.mark.skipif(not interactive.built(), reason="the front end was not built (make frontend)")
+@pytest.mark.skipif(not built(), reason="the front end was not built (make frontend)")
 def test_a_page_of_photos_through_stages_only_where_maps_have_the_same_points(folder, tmp_path):
     model, where = staged(), open_folder(folder)
     for kind, layers, page in (("tokens", ("0", "2"), False), ("tokens", ("1", "2"), True), ("pooled", ("0", "2"), True)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from vitscope.web.built import STATIC
-
 HEAD = (
     '<!doctype html>\n<html lang="en" class="vv-page">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>vitscope</title>\n<link rel="icon" href="data:,">\n'
@@ -18,8 +16,3 @@ UNBUILT = HEAD + f"</head>\n<body>\n<h1>vitscope</h1>\n<p>{HOW_TO_BUILD[0].upper
 
 #: For browsers that came from another site: they send no strict cookie along a redirect from there, only from a page of our own.
 HERE_INSTEAD = HEAD + '<meta http-equiv="refresh" content="0;url=./">\n</head>\n<body></body>\n</html>\n'
-
-
-def built() -> bool:
-    """Whether the front end is there."""
-    return all((STATIC / name).is_file() for name in ("view.js", "view.css"))

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from vitscope.errors import ArgumentError, VitscopeError
 from vitscope.views.view import block, pack
-from vitscope.web.built import STATIC
+from vitscope.web.built import STATIC, built
 from vitscope.web.compute import CLOUD_OPS, Compute, Stop
 from vitscope.web.server import files, pages
 from vitscope.web.server.answers import one_or_more
@@ -94,7 +94,7 @@ class Site:
     async def _index(self, request: Request) -> Response:
         session: Session = request.scope["session"]
         if "token" not in request.query_params:
-            return HTMLResponse(pages.PAGE if pages.built() else pages.UNBUILT)
+            return HTMLResponse(pages.PAGE if built() else pages.UNBUILT)
         elsewhere = request.headers.get("sec-fetch-site", "none") == "cross-site"
         answer: Response = HTMLResponse(pages.HERE_INSTEAD) if elsewhere else RedirectResponse("./", HTTPStatus.SEE_OTHER)
         # without a path of its own the cookie belongs to the folder the browser sees, also behind a proxy

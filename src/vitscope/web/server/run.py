@@ -16,8 +16,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vitscope.errors import ArgumentError
+from vitscope.web.built import built
 from vitscope.web.compute import Compute
-from vitscope.web.server.pages import HOW_TO_BUILD, built
+from vitscope.web.server.pages import HOW_TO_BUILD
 from vitscope.web.server.routes import Site
 from vitscope.web.server.settings import Settings
 
