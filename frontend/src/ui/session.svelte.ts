@@ -6,7 +6,7 @@ import { Cache } from "../core/cache";
 import { boxesLook, boxOfQuery, cellOf, methodOf, paddedOf, patchValues, queriesOf, queryOf, seenFrom, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
 import { limitsOf, widest, type Limits } from "../core/colour";
 import { isAbort, oneLine } from "../core/errors";
-import { RowStore } from "../core/fetching";
+import { fetchMap, RowStore } from "../core/fetching";
 import { headRow } from "../core/fuse";
 import { cellAcross, sameGrid } from "../core/geometry";
 import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
@@ -347,26 +347,17 @@ export class Session {
     this.stopAsking.abort();
     this.stopAsking = new AbortController();
     const { signal } = this.stopAsking;
+    this.working++;
     try {
-      if (!needsText(this.catalogue!, this.source!, wanted)) await this.fetched(requestOf(this.source!, wanted), signal);
+      if (!needsText(this.catalogue!, this.source!, wanted)) await fetchMap(this.host, this.maps, requestOf(this.source!, wanted), signal);
     } catch (error) {
       if (!isAbort(error) && !signal.aborted) return oneLine(error);
+    } finally {
+      this.working--;
     }
     if (signal.aborted || this.state.source !== next.source) return "something else was asked for meanwhile: Enter asks again";
     this.change(patch);
     return "";
-  }
-
-  /** A map into the store of maps, whole. */
-  private async fetched(request: MapRequest, signal: AbortSignal): Promise<void> {
-    const key = JSON.stringify(request);
-    if (this.maps.get(key)) return;
-    this.working++;
-    try {
-      for await (const part of this.host.map(request, signal)) if (part.progress?.done ?? true) this.maps.set(key, part, part.values.byteLength * 2);
-    } finally {
-      this.working--;
-    }
   }
 
   private followPhoto(before: State, next: State): void {
