@@ -169,6 +169,16 @@ def test_the_page_explains_texts_of_a_list_and_others():
         block = unpack(next(iter(explorer.answer("map", {"method": "relevance", "target": target}))))
         assert block.meta["target"].strip("“”") == "two dog"
         assert np.array_equal(block.arrays["values"], vs.relevance(trace, target=target).values[0], equal_nan=True)
+        with torch.no_grad():
+            own = whole(model.module, trace.pixels, ids("clip"))[0].tolist()
+        assert block.meta["scores"] == pytest.approx([own[1]], abs=1e-5 * max(1.0, *map(abs, own)))
+        pair = unpack(next(iter(explorer.answer("map", {"method": "relevance", "target": "text:two dog", "against": "text:the sky"}))))
+        assert pair.meta["scores"] == pytest.approx(own[1:], abs=1e-5 * max(1.0, *map(abs, own)))
+        facts = explorer.catalogue()["sources"][0]
+        assert facts["target_forms"] == ["text:WORDS"]
+        assert all(method["available"] for method in facts["methods"] if method["name"] == "relevance")
+        with pytest.raises(ArgumentError, match="target of 605 characters; expected at most 500"):
+            next(iter(explorer.answer("map", {"method": "relevance", "target": "text:" + "x" * 600})))
     top = Explorer([loaded("clip", tuple(TEXTS)).trace(PHOTOS[0])]).catalogue()["sources"][0]["top"]
     assert sorted(label for label, _ in top) == sorted(TEXTS)
 

@@ -35,6 +35,8 @@ export interface MapAnswer {
   notes: string[];
   target: string;
   against: string;
+  /** Of a two-tower model: its own score of the text explained, and of the one that is set against. */
+  scores: number[];
   /** Where on the photo the target is. */
   mark: Mark | null;
   hidden: Record<string, number>;
@@ -77,6 +79,7 @@ export function mapOf(block: Block, precision: string): MapAnswer {
     notes: meta.notes ?? [],
     target: meta.target ?? "",
     against: meta.against ?? "",
+    scores: meta.scores ?? [],
     mark: meta.mark ?? null,
     hidden: meta.hidden ?? {},
     uniform: meta.uniform ?? null,

@@ -26,6 +26,7 @@ export function attentionMap(source: Source, rows: Rows, query: string, head: st
     notes: rows.notes,
     target: "",
     against: "",
+    scores: [],
     mark: boxOfQuery(query) === null ? null : { kind: "box", number: boxOfQuery(query)! },
     hidden,
     uniform: 1 / source.tokens.n,

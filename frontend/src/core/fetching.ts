@@ -1,10 +1,10 @@
 /* Rows on demand: in hand at once where they were asked before, one request at a time for what is pointed at, neighbours fetched ahead. */
-import type { Rows } from "./answers";
+import type { MapAnswer, Rows } from "./answers";
 import { around, moved } from "./geometry";
 import { cellOf, queryOf, type Source } from "./catalogue";
 import { Cache } from "./cache";
 import { isAbort } from "./errors";
-import type { Host } from "./host";
+import type { Host, MapRequest } from "./host";
 
 const MOST_BYTES = 128e6;
 const AHEAD = 3;
@@ -98,4 +98,11 @@ export class RowStore {
       },
     );
   }
+}
+
+/** A whole map into the maps that are kept. */
+export async function fetchMap(host: Host, maps: Cache<MapAnswer>, request: MapRequest, signal: AbortSignal): Promise<void> {
+  const key = JSON.stringify(request);
+  if (maps.get(key)) return;
+  for await (const part of host.map(request, signal)) if (part.progress?.done ?? true) maps.set(key, part, part.values.byteLength * 2);
 }

@@ -117,6 +117,7 @@ function plainMap(source: Source, method: string): MapAnswer {
     notes: [] as string[],
     target: "",
     against: "",
+    scores: [],
     mark: null,
     hidden: {},
     uniform: known?.name === "rollout" || known?.name === "attention" ? 1 / source.tokens.n : null,

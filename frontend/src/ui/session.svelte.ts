@@ -6,13 +6,14 @@ import { Cache } from "../core/cache";
 import { boxesLook, boxOfQuery, cellOf, methodOf, paddedOf, patchValues, queriesOf, queryOf, seenFrom, stackOf, type Catalogue, type Cell, type Source } from "../core/catalogue";
 import { limitsOf, widest, type Limits } from "../core/colour";
 import { isAbort, oneLine } from "../core/errors";
-import { RowStore } from "../core/fetching";
+import { fetchMap, RowStore } from "../core/fetching";
 import { headRow } from "../core/fuse";
 import { cellAcross, sameGrid } from "../core/geometry";
 import type { Host, HostFile, MapRequest, Uploaded } from "../core/host";
 import { normalised } from "../core/normalise";
 import { DEFAULTS, fitted, hasQuery, layerOf, otherOf, type State } from "../core/state";
 import { refusedQuery } from "../core/stored";
+import { needsText, remembered } from "../core/texts";
 import { smallValues, type SmallValues } from "../draw/small";
 
 export interface Key {
@@ -130,6 +131,10 @@ export class Side {
     if (key === this.mapKey) return;
     this.mapKey = key;
     this.stopMap.abort();
+    if (needsText(this.session.catalogue!, this.source!, state)) {
+      this.asked = null;
+      return;
+    }
     const known = this.session.maps.get(key);
     if (known) {
       this.asked = known;
@@ -168,12 +173,15 @@ export class Session {
   status = $state.raw<{ text: string; error: boolean }>({ text: "", error: false });
   working = $state(0);
   links = $state.raw<LinksAnswer | null>(null);
+  /** Texts explained so far, as targets, the latest first. */
+  texts = $state.raw<readonly string[]>([]);
   readonly maps = new Cache<MapAnswer>(MAP_BYTES);
   store: RowStore;
   a: Side;
   b: Side;
   private linksKey = "";
   private stopLinks = new AbortController();
+  private stopAsking = new AbortController();
   private readonly ending: (() => void)[] = [];
   private began: number | null = null;
   private saving: ReturnType<typeof setTimeout> | undefined;
@@ -207,6 +215,7 @@ export class Session {
   stack = $derived.by(() => (this.source ? stackOf(this.source) : null));
   layer = $derived.by(() => (this.source ? layerOf(this.state, this.source.layers.length) : 0));
   method = $derived.by(() => (this.source ? methodOf(this.source, this.state.method) : undefined));
+  needsText = $derived.by(() => this.catalogue !== null && this.source !== null && needsText(this.catalogue, this.source, this.state));
   comparing = $derived.by(() => this.state.compare !== null && this.b.source !== null);
   padded = $derived.by(() => (this.source?.padded.length ? paddedOf(this.source) : undefined));
 
@@ -304,6 +313,7 @@ export class Session {
     this.a.stop();
     this.b.stop();
     this.stopLinks.abort();
+    this.stopAsking.abort();
     clearTimeout(this.saving);
     for (const end of this.ending) end();
   }
@@ -330,8 +340,29 @@ export class Session {
     this.saving = setTimeout(() => this.host.setState(this.state), SOON);
   }
 
+  /** Explains something else once its map is there; where there is none, all stays as it is, and why is returned. */
+  async explain(patch: Partial<Pick<State, "target" | "against">> | { compare: { target: string } }): Promise<string> {
+    const next: State = { ...this.state, ...patch };
+    const wanted = "compare" in patch ? otherOf(next)! : next;
+    this.stopAsking.abort();
+    this.stopAsking = new AbortController();
+    const { signal } = this.stopAsking;
+    this.working++;
+    try {
+      if (!needsText(this.catalogue!, this.source!, wanted)) await fetchMap(this.host, this.maps, requestOf(this.source!, wanted), signal);
+    } catch (error) {
+      if (!isAbort(error) && !signal.aborted) return oneLine(error);
+    } finally {
+      this.working--;
+    }
+    if (signal.aborted || this.state.source !== next.source) return "something else was asked for meanwhile: Enter asks again";
+    this.change(patch);
+    return "";
+  }
+
   private followPhoto(before: State, next: State): void {
     if (next.source !== before.source) this.key = null;
+    this.texts = remembered(this.texts, next);
     this.a.follow(next);
     this.followOther(next);
     this.followLinks(next);

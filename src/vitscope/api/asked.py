@@ -7,6 +7,9 @@ from typing import Any
 
 from vitscope.errors import ArgumentError
 
+#: Characters of a text in a request.
+LONGEST = 500
+
 Read = Callable[[str, Any], Any]
 
 
@@ -33,8 +36,10 @@ def text(name: str, value: Any) -> str:
     """A short text; numbers become text."""
     if isinstance(value, (list, tuple)) and len(value) == 2 and name == "query":
         return f"{value[0]},{value[1]}"
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or len(str(value)) > 500:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ArgumentError(f"{name} {str(value)[:80]!r}", expected="a short text", where="request")
+    if len(str(value)) > LONGEST:
+        raise ArgumentError(f"{name} of {len(str(value))} characters", expected=f"at most {LONGEST}", where="request")
     return str(value).strip()
 
 

@@ -70,7 +70,8 @@ def _forms(trace: Trace) -> list[str]:
     """How targets that are no label of the whole photo are written."""
     if trace.made.boxes is not None:
         return ["box:NUMBER", "box:X,Y"]
-    return ["pixel:ROW,COLUMN", "region:X0,Y0,X1,Y1"] if trace.made.grid is not None else []
+    texts = ["text:WORDS"] if trace.words is not None else []
+    return [*texts, *(["pixel:ROW,COLUMN", "region:X0,Y0,X1,Y1"] if trace.made.grid is not None else [])]
 
 
 def _tokens(facts: dict[str, Any], boxes: dict[str, Any] | None) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def methods(trace: Trace, no_rows: str) -> list[dict[str, Any]]:
 
 
 def _why_not(trace: Trace, method: Method, no_rows: str) -> str:
-    if method.class_specific and not trace.answers:
+    if method.class_specific and not trace.answers and trace.words is None:
         return "this model has no class scores"
     if method.reads_attention and no_rows and not (method.name == "attention" and _detector_looks(trace)):
         return no_rows

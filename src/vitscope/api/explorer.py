@@ -340,6 +340,7 @@ class Explorer:
             "head": one.head,
             "query": one.query if query is None else query_text(query),
             **_explained(one, self._sources[number].facts["labels"]),
+            "scores": _scores(trace, one),
             "parameters": plain(one.parameters),
             "hidden": plain(one.hidden_mass()),
             "uniform": mean_token(one),
@@ -418,6 +419,16 @@ def _explained(one: TokenMap, labels: Sequence[str]) -> dict[str, Any]:
         "against": labels[against] if isinstance(against, int) else None,
         "mark": mark_of(one),
     }
+
+
+def _scores(trace: Trace, one: TokenMap) -> list[float]:
+    """A two-tower model's own score of what a map explains, and of what that is set against; [] of other models and maps."""
+    from vitscope.scoring import columns
+
+    if trace.words is None or one.aim is None:
+        return []
+    read = columns(trace.whole, one.aim)[0]
+    return [float(read[index]) for index in (*one.aim.index, *one.aim.against)]
 
 
 def _aim(asked: Mapping[str, Any]) -> Any:
