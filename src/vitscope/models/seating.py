@@ -16,7 +16,17 @@ from vitscope.capture.intercept import Recorder
 from vitscope.capture.modes import ordinary_mode
 from vitscope.errors import ProofError
 from vitscope.grids import PLAIN_FORM, Cut, Form, Seats, Shares, Stage
-from vitscope.models.probing import Changed, by_kind, changing, depends, differences, merged_grid, rows_columns_others
+from vitscope.models.probing import (
+    Changed,
+    by_kind,
+    depends,
+    differences,
+    differences_of,
+    merged_grid,
+    rows_columns_others,
+    slots_changing,
+    spelled,
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,7 @@ def _slots(step: Step, stage: Stage, *, cut: Cut) -> tuple[list[list[Tensor]], l
         shape.append((windows, values.shape[2], 0 if queries is None else queries.shape[2]))
         return torch.cat([_features(x, len(probes)) for x in (values, queries) if x is not None], dim=1)
 
-    changed = {kind: x.any(dim=-1) for kind, x in changing(step.tokens, stage, run).items()}
+    changed = slots_changing(step.tokens, stage, run)
     windows, nk, nq = shape[-1]
     sources = depends(changed, stage)
     keys = [sources[i * nk : (i + 1) * nk] for i in range(windows)]
@@ -167,7 +177,7 @@ def _queries_changed(step: Step, stage: Stage, *, cut: Cut) -> Changed:
             raise ProofError("queries that cannot be followed", expected="queries made of tokens", where=step.call)
         return _features(queries, len(probes))
 
-    return {kind: x.any(dim=-1) for kind, x in changing(step.tokens, stage, run).items()}
+    return slots_changing(step.tokens, stage, run)
 
 
 def _operands(step: Step, tokens: Tensor, *, cut: Cut) -> tuple[Tensor, Tensor | None]:
@@ -191,7 +201,8 @@ def _cut(step: Step, stage: Stage, first: Heard) -> Cut:
         values = _attention_of(step, probes)
         return values.heads.unfold(values.v.detach()).reshape(len(probes), -1, lead[-1] if lead else 1, *values.v.shape[-2:])
 
-    difference, _ = differences(step.tokens, stage, run, None if len(lead) == 3 else FEW)
+    masks = spelled(stage) if len(lead) == 3 else rows_columns_others(stage, FEW)[0]
+    difference = differences_of(step.tokens, masks, run)
     seen = (difference > 1e-4 * difference.max()).any(dim=-1)  # [probes, outer, inner, slots]
     outer, inner = (bool((seen != seen.narrow(axis, 0, 1)).any()) for axis in (1, 2))
     if not inner:
