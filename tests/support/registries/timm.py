@@ -13,6 +13,8 @@ from support.registries.row import Small, usable
 BATCH = 2
 #: Kinds that come in these widths only are wider copies of the same code.
 WIDE = re.compile(r"giant|huge|gigantic|xlarge|enormous|_l2|154|_xl|_1b_|nasnet|hardcorenas_[^a]|_[bm]36|xlarge|tf_|test_")
+#: Mixtures of block kinds that stand in rows of their own (halo, bottleneck, lambda), at 256 px, where a stem takes minutes to measure.
+MIXED = re.compile(r"^(sehalonet|eca_halonext|halo2botnet|lamhalobotnet)")
 #: Kinds whose last stage would be too small to tell its rows apart in a picture of less than 128 px.
 LARGE = re.compile(r"^(maxvit|maxxvit|mobilevit|twins)")
 #: Words that make a model larger; fewer of them are smaller.
@@ -29,7 +31,7 @@ def entries() -> Iterator[tuple[str, str]]:
         for name in names:
             kinds.setdefault(re.split(r"[\d.]|_(?=tiny|small|base|large|nano|pico|xs|s$|m$|l$)", name)[0].rstrip("_"), []).append(name)
         for name in sorted({min(group, key=_largeness) for group in kinds.values()}, key=_largeness):
-            if not WIDE.search(name):
+            if not WIDE.search(name) and not MIXED.search(name):
                 yield module, name
 
 
