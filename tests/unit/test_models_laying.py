@@ -98,3 +98,25 @@ def test_calls_are_captured_and_proved_where_no_map_can_be_made():
     with pytest.raises(MethodError, match=r"made 2 attention calls"):
         vs.rollout(trace)
     assert np.isfinite(vs.occlusion(trace).values).all()
+
+
+class Talk(nn.Module):
+    """Attention among learned queries alone, before anything of the picture reaches them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cut = nn.Conv2d(3, 8, 8, 8)
+        self.queries = nn.Parameter(torch.randn(1, 6, 8))
+        self.talk = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        seen = self.cut(x).flatten(2).transpose(1, 2).mean(dim=1, keepdim=True)
+        asked = self.queries.expand(len(x), -1, -1)
+        return self.head((self.talk(asked, asked, asked, need_weights=False)[0] + seen).mean(dim=1))
+
+
+def test_queries_that_hear_nothing_of_the_picture_are_no_patches():
+    found = vs.load(Talk().eval()).describe((32, 48))
+    assert "none of the 6 tokens that the first attention is among depends on the picture" in found["why"]

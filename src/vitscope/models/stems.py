@@ -44,6 +44,12 @@ def stem_layout(
     bands = {kind: x > SEEN.get(x.dtype, 1e-4) * x.max() for kind, x in differences.items()}
     seen = max(float(bands[kind].double().sum(dim=0).max()) / len(bands[kind]) for kind in bands)
     there = bands["row"].any(dim=0) & bands["column"].any(dim=0)
+    if not bool(there.any()):
+        raise ProofError(
+            f"none of the {len(there)} tokens that the first attention is among depends on the picture",
+            expected="tokens made of patches",
+            where="token layout",
+        )
     stage = in_rank(middles(bands["row"]), middles(bands["column"]), there, size)
     if stage is None:
         return _by_strength(differences, there, told, size, seen)
