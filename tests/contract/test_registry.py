@@ -18,11 +18,11 @@ TOO_WIDE = re.compile(r"_\db_|giant|huge|enormous|_7b|so400m|so150m|xlarge|pe_\w
 
 #: Refusals there are: part of the name, and words of the line that says why.
 REFUSED = (
-    ("xcit_", "token layout"),  # attends over channels, not tokens
+    ("xcit_", "one query slot"),  # attends over channels, not tokens, but for a class token that reads them in the end
     ("18x2", "which tokens this model's head reads"),  # two attentions side by side in a block
     ("naflexvit_base_patch16_map", "which tokens this model's head reads"),  # pools over the patches alone, not over all tokens
-    ("vit_d", "attention calls in one pass"),  # differential attention: two maps a block, one taken from the other
-    ("samvit_", "token"),  # windows of tokens
+    ("vit_d", "2 attentions at one module"),  # differential attention: two maps a block, one taken from the other
+    ("samvit_base_patch16", "which tokens this model's head reads"),  # its neck mixes places after the last attention
     ("_r26_", "depends on a part of the picture"),  # a convolutional stem whose every token sees the whole picture
     ("_r50_", "depends on a part of the picture"),
     ("resnet", "depends on a part of the picture"),
@@ -51,7 +51,7 @@ def trial(timm, name):
     trace = model.trace(pixels)
     m = vs.rollout(trace)
     gh, gw = trace.layout.grid
-    total = float(m.values.sum())
+    total = float(m.values.sum()) + m.meta.get("padding", 0.0)  # SAM's windows reach beyond a small picture, and the map says by how much
     whole = abs(total - 1) < 1e-3 or (0 < total < 1 and any("sum to less than 1" in note for note in m.notes))
     if m.grid.shape != (gh, gw) or not whole or not np.isfinite(m.grid).all():
         return f"rollout sums to {total:.4f} on {m.grid.shape}"
