@@ -23,6 +23,7 @@ REFUSED = (
     ("naflexvit_base_patch16_map", "which tokens this model's head reads"),  # pools over the patches alone, not over all tokens
     ("vit_d", "2 attentions at one module"),  # differential attention: two maps a block, one taken from the other
     ("samvit_base_patch16", "which tokens this model's head reads"),  # its neck mixes places after the last attention
+    ("vit_pe_core_tiny_patch16_384", "does not depend on attention"),  # untrained, one of its calls moves the answer no more than rounding
     ("_r26_", "depends on a part of the picture"),  # a convolutional stem whose every token sees the whole picture
     ("_r50_", "depends on a part of the picture"),
     ("resnet", "depends on a part of the picture"),
