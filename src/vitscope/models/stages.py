@@ -220,7 +220,8 @@ def _notes(blocks: Sequence[Seated], gates: int, over_channels: int) -> list[str
         )
     if gates:
         found.append(
-            f"{gates} {'step of this model scales' if gates == 1 else 'steps of this model scale'} channels by what the whole picture holds (squeeze and excitation, global norms); "
+            f"{gates} {'step of this model scales' if gates == 1 else 'steps of this model scale'} "
+            "channels by what the whole picture holds (squeeze and excitation, global norms); "
             "the map follows what each place itself gives on."
         )
     return found
