@@ -17,7 +17,6 @@ AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 
 QUERY_READ = "(({ query, key }) => query === key)(document.querySelector('[data-testid=reading]').dataset)"
 VIOLATIONS = """axe.run(document, { resultTypes: ["violations"] }).then((found) => found.violations
-  .filter((v) => ["serious", "critical"].includes(v.impact))
   .map((v) => `${v.id} ${v.impact} ${v.nodes.slice(0, 3).map((n) => n.target).join(" | ")}`))"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 

@@ -305,7 +305,7 @@ def saves(plot: Plot, folder: Path) -> None:
 
 
 def is_accessible(plot: Plot) -> None:
-    """axe-core finds nothing serious or critical, in light and in dark."""
+    """axe-core finds nothing, in light and in dark; a page of our own is looked at whole."""
     frame = plot.at("scatter-canvas").element_handle().owner_frame()
     frame.evaluate(AXE.read_text(encoding="utf-8"))
     for theme in ("dark", "light"):

@@ -227,7 +227,7 @@ class Host:
         data += f'<script type="application/octet-stream" data-explore>{deflated(self.points.stored())}</script>'
         head = f'{HEAD}<meta http-equiv="Content-Security-Policy" content="{FILE_POLICY}"><style>{style}</style></head>'
         body = f'<div data-vitscope-view data-host="file"></div>{data}<script>{script}</script>'
-        return f"{head}<body><main>{body}</main></body></html>"
+        return f"{head}<body><main><h1>Points</h1><h2>As the model sees them</h2>{body}</main></body></html>"
 
     def catalogue(self, *, live: bool = True) -> dict[str, Any]:
         """What there is to look at."""

@@ -8,8 +8,8 @@ HEAD = (
 )
 PAGE = (
     HEAD + '<link rel="stylesheet" href="static/view.css">\n<script src="static/view.js" defer></script>\n</head>\n<body>\n'
-    '<div id="vitscope-view" data-host="http"></div>\n<noscript>This page needs JavaScript; a report of '
-    "<code>vitscope explain</code> does not.</noscript>\n</body>\n</html>\n"
+    '<main id="vitscope-view" data-host="http"><h1 class="vv-quiet">vitscope</h1></main>\n<noscript>This page needs JavaScript; '
+    "a report of <code>vitscope explain</code> does not.</noscript>\n</body>\n</html>\n"
 )
 HOW_TO_BUILD = "the interactive page was not built: run make frontend in the checkout, or install again without VITSCOPE_SKIP_FRONTEND"
 UNBUILT = HEAD + f"</head>\n<body>\n<h1>vitscope</h1>\n<p>{HOW_TO_BUILD[0].upper()}{HOW_TO_BUILD[1:]}</p>\n</body>\n</html>\n"
