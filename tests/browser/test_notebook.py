@@ -147,7 +147,7 @@ def test_a_photo_given_to_the_notebook_goes_through_the_model(notebook, scene):
     scene.at("upload").set_input_files(notebook.lab.folder / "more.png")
     scenario.until(lambda: "more" in scene.at("source").evaluate("s => s.selectedOptions[0].textContent"), "the new photo")
     scene.settled()
-    assert not scene.failed(), scene.status()
+    assert scene.failed() == ""
     assert notebook.kernel.value("model.trace('more.png').top(1)[0][0]") in scene.at("top").inner_text()
     scenario.until(lambda: len(notebook.kernel.value("view.catalogue['sources']")) == 2, "the catalogue to follow")
 
