@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from support.handwritten import JoinedFused, stacked
+from support.zoo import redraw
 from vitscope.errors import MissingExtra, ModelError
 from vitscope.models import family, load
 from vitscope.scoring import score
@@ -405,3 +406,39 @@ def test_real_vit_tiny_ranks_eight_photos_first():
     assert len(photos) == 8
     for i, word in enumerate(expected):
         assert word in trace.top(1, i)[0][0]
+
+
+def small_swin():
+    import torchvision
+
+    return torchvision.models.swin_transformer.SwinTransformer([4, 4], 24, [1, 1], [2, 4], [4, 4], num_classes=5).eval()
+
+
+def test_a_torchvision_model_of_any_size_has_the_one_that_is_said():
+    import torchvision
+
+    transform = torchvision.models.Swin_T_Weights.DEFAULT.transforms()
+    assert load(small_swin(), mean=0.5, std=0.5, input_size=(64, 96)).describe()["stages"] == [[16, 24], [8, 12]]
+    assert load(small_swin(), preprocess=transform).input_size == (224, 224)
+    assert load(small_swin(), preprocess=transform, input_size=64).input_size == (64, 64)
+    with pytest.raises(ModelError, match="not known: input_size"):
+        _ = load(small_swin()).input_size
+
+
+def test_another_size_than_a_model_takes_is_refused_before_it_runs():
+    import open_clip
+    import torchvision
+
+    vit = torchvision.models.vision_transformer._vision_transformer(16, 1, 2, 16, 16, weights=None, progress=False, image_size=32)
+    tower = open_clip.model.VisionTransformer(32, 16, 16, 1, 2, 2.0, output_dim=8)
+    assert load(vit.eval(), input_size=32).input_size == load(tower.eval(), input_size=32).input_size == (32, 32)
+    for module in (vit, tower):
+        with pytest.raises(ModelError, match=r"input_size \(64, 64\); expected \(32, 32\)"):
+            load(module.eval(), input_size=64)
+
+
+def test_a_hugging_face_model_of_any_size_is_described_at_the_one_that_is_said():
+    config = transformers.Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8)
+    model = load(redraw(transformers.Dinov2Model(config).eval()), mean=0.5, std=0.5, input_size=(96, 64))
+    assert model.input_size == (96, 64)
+    assert model.describe()["layout"]["grid"] == [12, 8]

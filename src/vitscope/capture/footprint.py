@@ -115,13 +115,15 @@ def _felt(
             stack.enter_context(ordinary_mode(grad=backward))
             stack.enter_context(mode)
             pixels = torch.empty(like.shape, dtype=like.dtype, device=like.device).requires_grad_(backward)
-            stack.enter_context(saved_tensors_hooks(graph.add, lambda x: x))
+            stack.enter_context(saved_tensors_hooks(lambda x: bare(graph.add(x)), empty))
             outputs = stack.enter_context(hearing_blocks(module, blocks if needs.hidden or needs.layer_scores else None))
             heard = stack.enter_context(intercept(module, batch=like.shape[0])).heard if listen else []
             made = forward(pixels)
     except Exception as error:  # whatever a model does with values that are not there
         said = " ".join(str(error).split())[:160]
         raise CaptureError(f"what a pass keeps cannot be known before it runs ({said})", where=type(module).__name__) from error
+    finally:
+        graph.alive.clear()  # the graph holds its hooks, and they hold this: a circle, as in `bare`
     for x in (pixels, *outputs, *parts(made), *(x for call in heard for x in (call.q, call.k, call.v, call.out, call.weights))):
         if x is not None:
             captured.add(x)
@@ -130,6 +132,20 @@ def _felt(
     gradients = [call.out for call in heard] if needs.gradients or needs.layer_scores else []
     gradients += [*(outputs if needs.gradients else ()), *([pixels] if needs.pixel_gradients else ())]
     return Footprint(captured.total + sum(x.numel() * x.element_size() for x in gradients), rest)
+
+
+Bare = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+def bare(x: Tensor) -> Bare:
+    """What a saved tensor is, without it: a graph that holds what it made itself is a circle never freed, the weights with it."""
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+def empty(kept: Bare) -> Tensor:
+    """A tensor like one that was saved."""
+    shape, stride, dtype, device = kept
+    return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
 def parts(made: Any) -> tuple[Tensor, ...]:

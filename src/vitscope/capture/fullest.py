@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vitscope.capture.blocks import Blocks
-from vitscope.capture.footprint import Pixels, parts
+from vitscope.capture.footprint import Bare, Pixels, bare, empty, parts
 from vitscope.capture.hidden import hearing_blocks
 from vitscope.capture.intercept import intercept
 from vitscope.capture.modes import ordinary_mode
@@ -121,15 +121,12 @@ def _followed(
     return following.most
 
 
-def _away(x: Tensor, weights: set[int]) -> Any:
+def _away(x: Tensor, weights: set[int]) -> Tensor | Bare:
     """A saved tensor that waits elsewhere: how to make its like; the model's own and small ones stay."""
-    if x.numel() * x.element_size() < SMALL or _key(x) in weights:
+    if _key(x) in weights:
         return x
-    return x.shape, x.stride(), x.dtype, x.device
+    return x.detach() if x.numel() * x.element_size() < SMALL else bare(x)
 
 
-def _back(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    shape, stride, dtype, device = kept
-    return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+def _back(kept: Tensor | Bare) -> Tensor:
+    return kept if isinstance(kept, Tensor) else empty(kept)

@@ -44,8 +44,10 @@ def offloading(where: Offload, device: torch.device, weights: Callable[[], set[i
         files = _Files(Path(folder)) if where == "disk" else None
 
         def pack(x: Tensor) -> Any:
-            if x.numel() * x.element_size() < SMALL or x.untyped_storage().data_ptr() in own or type(x) is not Tensor:
+            if x.untyped_storage().data_ptr() in own or type(x) is not Tensor:
                 return x
+            if x.numel() * x.element_size() < SMALL:
+                return x.detach()  # a graph that holds what it made itself is a circle that nothing ever frees
             return files.write(x) if files is not None else (x.device, x.cpu())
 
         def unpack(kept: Any) -> Tensor:

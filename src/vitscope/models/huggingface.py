@@ -60,7 +60,7 @@ def load(name: str, options: Options, ref: str = "") -> Loaded:
     if options.input_size is not None:
         processor = resized(processor, options.input_size)
     described = _describe(module, ref, preparation_of(processor), partial(named_tokenizer, name, where))
-    return replace(described, input_size=described.input_size or options.input_size or native_size(processor))
+    return replace(described, input_size=options.input_size or described.input_size or native_size(processor))
 
 
 def _module(transformers: Any, name: str, config: Any, where: dict[str, Any], ref: str) -> nn.Module:
@@ -162,7 +162,7 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
         processor = resized(processor, options.input_size) if options.input_size else processor
         preparation, missing = preparation_of(processor), ()
     asked = ("processor=AutoImageProcessor.from_pretrained(...)",) if missing else ()
-    size = described.input_size or options.input_size or (native_size(processor) if processor is not None else None)
+    size = options.input_size or described.input_size or (native_size(processor) if processor is not None else None)
     return replace(described, preparation=preparation, missing=asked, input_size=size)
 
 

@@ -100,10 +100,14 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     """What is known of an open_clip model or vision tower; a model's texts need its tokenizer.
 
     Raises:
-        ModelError: a model without a vision tower.
+        ModelError: a model without a vision tower, or another ``input_size`` than it was built for.
     """
     given = options.only("tokenizer")
-    return _describe(module, ref, lambda: given.get("tokenizer"))
+    described = _describe(module, ref, lambda: given.get("tokenizer"))
+    if options.input_size not in (None, described.input_size):
+        took = f"{described.input_size}: this model takes no other"
+        raise ModelError(f"input_size {options.input_size}", where=ref, expected=took, todo="create it with force_image_size=...")
+    return described
 
 
 def _describe(module: nn.Module, ref: str, tokenizer: Callable[[], Any]) -> Loaded:

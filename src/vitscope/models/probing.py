@@ -16,6 +16,9 @@ from vitscope.grids import Stage
 #: Changed rows and columns in one run.
 PROBES = 32
 
+#: Largest change, as a share of the largest value, that rounding is kept apart from by a run with nothing changed.
+FAINT = 0.1
+
 #: For rows, columns and other tokens ("row", "column", "token"): bool ``[so many, *out]``, what changes with each.
 Changed = dict[str, Tensor]
 
@@ -50,12 +53,19 @@ def differences(
 
 
 def differences_of(tokens: Tensor, masks: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """By how much each value changes with each set of tokens, bool ``[p, n]``: ``[p, *out]``."""
+    """By how much each value changes with each set of tokens, bool ``[p, n]``: ``[p, *out]``.
+
+    How a value is rounded depends on its place in the batch (several threads share the work out). Where all changes are so small that this
+    could be taken for one, they are against the same place of a run with nothing changed, which is rounded alike.
+    """
     other = tokens.flip(-1) * -1.5 + tokens.std() * torch.randn(tokens.shape[-1], generator=torch.Generator().manual_seed(0)).to(tokens)
     found = []
     for some in torch.split(masks.to(tokens.device), PROBES):
         ran = run(torch.cat([tokens, torch.where(some[:, :, None], other, tokens)]))
-        found.append((ran[1:] - ran[:1]).abs())
+        apart = (ran[1:] - ran[:1]).abs()
+        if bool(apart.max() < FAINT * ran.abs().max()):
+            apart = (ran - run(tokens.expand(len(ran), -1, -1)))[1:].abs()
+        found.append(apart)
     return torch.cat(found)
 
 

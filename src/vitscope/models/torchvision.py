@@ -47,8 +47,10 @@ def load(name: str, options: Options) -> Loaded:
             state = weights.get_state_dict(progress=False, check_hash=True)
     module = _build(models, name, state, options)
     categories = tuple(weights.meta.get("categories", ()))
-    size = options.input_size or (pair(module.image_size) if hasattr(module, "image_size") else None)
-    return replace(_described(module, ref, preparation_of(weights.transforms(), size)), labels=categories)
+    preset = weights.transforms()
+    size = options.input_size or _built_for(module)
+    described = _described(module, ref, preparation_of(preset, size), size or _cropped(preset))
+    return replace(described, labels=categories)
 
 
 def _build(models: Any, name: str, state: dict[str, Tensor], options: Options) -> nn.Module:
@@ -72,24 +74,39 @@ def describe(module: nn.Module, ref: str, options: Options) -> Loaded:
     """What is known of a torchvision model object: everything but its preprocessing, which lives with the weights.
 
     The caller may give the weights' own transform as ``preprocess=weights.transforms()``, or ``mean`` and ``std``.
+
+    Raises:
+        ModelError: another ``input_size`` than the one a model was built for.
     """
     given = options.only(*OPTIONS)
-    preset = given.get("preprocess")
-    size = pair(module.image_size) if hasattr(module, "image_size") else None
+    preset, built = given.get("preprocess"), _built_for(module)
+    size = options.input_size or built
+    if built is not None and size != built:
+        raise ModelError(f"input_size {size}", where=ref, expected=f"{built}: this model takes no other")
     if hasattr(preset, "crop_size"):
-        return _described(module, ref, preparation_of(preset, size))
+        return _described(module, ref, preparation_of(preset, size), size or _cropped(preset))
     preparation, missing = given_preparation(options, size)
-    return replace(_described(module, ref, preparation), missing=("preprocess=weights.transforms()",) if missing else ())
+    return replace(_described(module, ref, preparation, size), missing=("preprocess=weights.transforms()",) if missing else ())
 
 
-def _described(module: Any, ref: str, preparation: Preparation | None) -> Loaded:
+def _built_for(module: Any) -> tuple[int, int] | None:
+    """The one size a model takes; None where it takes any."""
+    return pair(module.image_size) if hasattr(module, "image_size") else None
+
+
+def _cropped(preset: Any) -> tuple[int, int]:
+    """``(h, w)`` that a set of weights' transform leads to."""
+    return (preset.crop_size[0], preset.crop_size[-1])
+
+
+def _described(module: Any, ref: str, preparation: Preparation | None, size: tuple[int, int] | None) -> Loaded:
     return Loaded(
         module=module,
         ref=ref,
         call=lambda model, pixels: model(pixels),
         output=lambda out: (out, out),
         preparation=preparation,
-        input_size=pair(module.image_size) if hasattr(module, "image_size") else None,
+        input_size=size,
         prefix=learned_tokens(module),
         patch=pair(module.patch_size) if hasattr(module, "patch_size") else None,
         libraries=("torchvision",),

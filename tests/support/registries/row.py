@@ -144,10 +144,10 @@ def _drawn(layout: dict[str, Any], stages: list[list[int]]) -> str:
     return f"{grids} of {layout['stride'][0]} px" + (f", {others}" if others else "")
 
 
-def usable(module: nn.Module, forward: Callable[[Tensor], Tensor], pixels: Tensor) -> nn.Module:
+def usable(module: nn.Module, forward: Callable[[Tensor], Tensor], pixels: Tensor, spread: float = 1.2) -> nn.Module:
     """The same module with weights drawn anew, so that attention is far from uniform; drawn gently where that overflows."""
-    for spread in (1.2, 0.5):
-        redraw(module, spread=spread)
+    for width in (spread, 0.5):
+        redraw(module, spread=width)
         with torch.no_grad():
             out = forward(pixels)
         if bool(torch.isfinite(out).all()) and bool(out.abs().max() > 0):

@@ -17,6 +17,8 @@ WIDE = re.compile(r"giant|huge|gigantic|xlarge|enormous|_l2|154|_xl|_1b_|nasnet|
 MIXED = re.compile(r"^(sehalonet|eca_halonext|halo2botnet|lamhalobotnet)")
 #: Kinds whose last stage would be too small to tell its rows apart in a picture of less than 128 px.
 LARGE = re.compile(r"^(maxvit|maxxvit|mobilevit|twins)")
+#: Kinds whose only norms are batch norms, of no statistics yet: weights drawn large grow from block to block until rounding decides.
+GENTLY = re.compile(r"^levit")
 #: Words that make a model larger; fewer of them are smaller.
 SIZES = ("pico", "femto", "atto", "nano", "xxs", "xxtiny", "xtiny", "xs", "tiny", "micro", "mini", "small", "_s", "medium", "base", "large")
 
@@ -63,7 +65,7 @@ def build(name: str) -> Small:
         try:
             module: nn.Module = timm.create_model(name, pretrained=False, num_classes=5, **made).eval()
             side = short.get("img_size") or _side(module, own="own" in short)
-            return _ready(module, (side, side) if isinstance(side, int) else side)
+            return _ready(module, (side, side) if isinstance(side, int) else side, spread=1.0 if GENTLY.search(name) else 1.2)
         except Exception as error:  # noqa: BLE001 - whatever the library says of this size
             failed = error
     raise failed or ValueError(name)
@@ -75,12 +77,12 @@ def _side(module: nn.Module, *, own: bool) -> tuple[int, int] | int:
     return (h, w) if own or module.pretrained_cfg.get("fixed_input_size") else min(h, 128)
 
 
-def _ready(module: nn.Module, size: tuple[int, int]) -> Small:
+def _ready(module: nn.Module, size: tuple[int, int], spread: float) -> Small:
     pixels = torch.randn(BATCH, 3, *size, generator=torch.Generator().manual_seed(1))
 
     def forward(x: Tensor) -> Tensor:
         out = module(x)
         return out if isinstance(out, Tensor) else torch.stack(list(out)).mean(dim=0)
 
-    usable(module, forward, pixels)
+    usable(module, forward, pixels, spread)
     return Small(module, forward, pixels, size)
