@@ -22,10 +22,10 @@ def sampled():
     return {(row["library"], row["name"]): row for row in (rows[i * len(rows) // SAMPLE] for i in range(SAMPLE))}
 
 
-def same(found, row):
-    """Everything but the two measured numbers, which may differ by rounding, and the fingerprint of the code."""
+def unlike(found, row):
+    """What is not as committed: all but the two measured numbers, which may differ by rounding, and the fingerprint of the code."""
     loose = ("error", "effect", "inputs")
-    return {k: v for k, v in found.items() if k not in loose} == {k: v for k, v in row.items() if k not in loose}
+    return {k: (found.get(k), row.get(k)) for k in (found | row) if k not in loose and found.get(k) != row.get(k)}
 
 
 def test_the_page_is_made_of_the_numbers():
@@ -79,7 +79,7 @@ def test_nearly_all_attention_is_captured_and_proved(library):
 def test_a_sample_measured_again(key):
     library, name = key
     (row,) = table.rows(library, lambda one: one == name)
-    assert same(row, sampled()[key]), (row, sampled()[key], AGAIN)
+    assert not unlike(row, sampled()[key]), (unlike(row, sampled()[key]), AGAIN)
     assert row["error"] <= 1e-5
 
 
@@ -88,5 +88,5 @@ def test_a_sample_measured_again(key):
 @pytest.mark.parametrize("library", table.LIBRARIES)
 def test_the_whole_table_measured_again(library):
     found = list(table.rows(library))
-    wrong = [(row, old) for row, old in zip(found, committed(library), strict=True) if not same(row, old)]
-    assert not wrong, AGAIN
+    wrong = {row["name"]: unlike(row, old) for row, old in zip(found, committed(library), strict=True) if unlike(row, old)}
+    assert not wrong, f"{wrong}; {AGAIN}"
