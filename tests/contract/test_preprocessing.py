@@ -79,6 +79,24 @@ def torchvision_pair(weights):
     return torchvision.preparation_of(preset, None), preset
 
 
+def torchvision_other_size(weights, size):
+    import torchvision.models as models
+    from torchvision import transforms
+
+    preset = models.get_weight(weights).transforms()
+    longest = round(max(size) * preset.resize_size[0] / preset.crop_size[0])
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(longest, interpolation=preset.interpolation, antialias=preset.antialias),
+            transforms.CenterCrop(size),
+            transforms.PILToTensor(),
+            transforms.ConvertImageDtype(torch.float32),
+            transforms.Normalize(preset.mean, preset.std),
+        ]
+    )
+    return torchvision.preparation_of(preset, size), theirs
+
+
 def openclip_pair(**config):
     import open_clip
 
@@ -97,6 +115,7 @@ PAIRS = {
     "timm not square": lambda: timm_pair(input_size=(3, 160, 240), crop_pct=0.9),
     "torchvision ViT-B/16": lambda: torchvision_pair("ViT_B_16_Weights.IMAGENET1K_V1"),
     "torchvision SWAG 384": lambda: torchvision_pair("ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"),
+    "torchvision not square": lambda: torchvision_other_size("Swin_T_Weights.DEFAULT", (160, 240)),
     "open_clip shortest": lambda: openclip_pair(size=224),
     "open_clip longest, padded": lambda: openclip_pair(size=224, resize_mode="longest", fill_color=0),
     "open_clip squash": lambda: openclip_pair(size=224, resize_mode="squash", interpolation="bilinear"),

@@ -220,6 +220,17 @@ def test_torchvision_by_name_with_local_weights(tmp_path):
     assert "centre crop 224" in trace.provenance.preprocessing
 
 
+def test_a_torchvision_model_of_any_size_by_name_has_its_transforms(tmp_path):
+    import torchvision
+
+    save_file(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "w.safetensors")
+    assert load("torchvision:mobilenet_v3_small", weights=tmp_path / "w.safetensors").input_size == (224, 224)
+    wide = load("torchvision:mobilenet_v3_small", weights=tmp_path / "w.safetensors", input_size=(64, 96))
+    trace = wide.trace(PHOTO)
+    assert wide.input_size == tuple(trace.pixels.shape[-2:]) == (64, 96)
+    assert "centre crop 64×96" in trace.provenance.preprocessing
+
+
 def test_open_clip_by_name_with_local_weights(tmp_path):
     import open_clip
 

@@ -116,11 +116,12 @@ def _described(module: Any, ref: str, preparation: Preparation | None, size: tup
 def preparation_of(preset: Any, size: tuple[int, int] | None) -> Preparation:
     """The transform that belongs to a set of weights (``ImageClassification``), at another input size where asked."""
     transforms = library("torchvision.transforms", "torchvision", "torchvision: models")
-    if size is not None and [size[0]] != list(preset.crop_size):
-        scale = preset.resize_size[0] / preset.crop_size[0]
+    if size is not None and size != _cropped(preset):
+        scale, longest = preset.resize_size[0] / preset.crop_size[0], max(size)  # its shortest edge must cover either side
         preset = type(preset)(
-            crop_size=size[0], resize_size=round(size[0] * scale), mean=preset.mean, std=preset.std, interpolation=preset.interpolation
+            crop_size=longest, resize_size=round(longest * scale), mean=preset.mean, std=preset.std, interpolation=preset.interpolation
         )
+        preset.crop_size = list(size)
     steps = [
         transforms.Resize(list(preset.resize_size), interpolation=preset.interpolation, antialias=preset.antialias),
         transforms.CenterCrop(list(preset.crop_size) * (2 if len(preset.crop_size) == 1 else 1)),
@@ -135,7 +136,7 @@ def preparation_of(preset: Any, size: tuple[int, int] | None) -> Preparation:
         return preset(image), placement
 
     text = (
-        f"resize shortest edge {preset.resize_size[0]} {preset.interpolation.value}, centre crop {preset.crop_size[0]}, "
+        f"resize shortest edge {preset.resize_size[0]} {preset.interpolation.value}, centre crop {'×'.join(map(str, preset.crop_size))}, "
         f"mean {numbers_text(preset.mean)}, std {numbers_text(preset.std)}"
     )
     return Preparation(run, text, tuple(preset.mean), tuple(preset.std))
