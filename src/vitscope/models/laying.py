@@ -182,7 +182,8 @@ def _reason(error: Exception, crossing: str) -> str:
     if isinstance(error, VitscopeError):
         return _line(error)
     return (
-        "a part of this model cannot be run by itself on other tokens than a whole picture's, so that it is not known what they stand for"
+        "a part of this model cannot be run by itself on other tokens than a whole picture's, so that it is not known what they stand for "
+        f"({type(error).__name__}: {_line(error)[:120]})"
     )
 
 
