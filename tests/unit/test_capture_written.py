@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitscope.capture import intercept
+from vitscope.capture.following import Track
+from vitscope.capture.heard import Heads
+from vitscope.capture.scores import TOLERANCE, explains
 from vitscope.errors import CaptureError
 from vitscope.trace import AttentionCall
 
@@ -296,3 +299,14 @@ def test_scores_that_do_not_explain_the_weights_are_not_believed(monkeypatch):
     call, weights = captured(matmul)
     assert call.q is None
     assert torch.equal(call.rows(), weights)
+
+
+@pytest.mark.parametrize(("wrong", "believed"), [(0.0, True), (1e-4, False)])
+def test_large_scores_are_believed_within_their_own_rounding(wrong, believed):
+    """Scores beyond a hundred are rounded by some hundred-thousandth, which the weights show; a scale that is off by more is not."""
+    rng = torch.Generator().manual_seed(0)
+    q, k = (6 * torch.randn(1, 1, 64, 32, generator=rng) for _ in range(2))
+    exact = ((1 + wrong) * 32**-0.5 * q.double() @ k.double().mT).softmax(-1).float()
+    apart = float(((q @ k.mT * 32**-0.5).softmax(-1) - exact).abs().max())
+    assert apart > TOLERANCE[torch.float32]  # what small scores are allowed
+    assert explains(Track((2, 3), (0, 1), q, k, 32**-0.5), exact, Heads((1, 1), 1)) is believed

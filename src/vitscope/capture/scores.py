@@ -14,6 +14,8 @@ from vitscope.capture.products import Product, arrange, scores_roles
 
 #: Largest difference between weights from q and k and the model's own, by the type the model works in.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+#: So much of it at most where scores are large, whose own rounding then shows in the weights: half of what the proof allows the result.
+MOST = {torch.float64: 5e-11, torch.float32: 5e-6}
 #: Largest distance of a row's sum from one, by the type the weights are in.
 ROW_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 
@@ -52,7 +54,21 @@ def explains(track: Track, weights: Tensor, heads: Heads) -> bool:
     at = torch.linspace(0, q.shape[-2] - 1, min(8, q.shape[-2]), device=q.device).long()
     model = heads.unfold(weights.detach())[:, :, at].to(call.dtype)
     with torch.autocast(q.device.type, enabled=False):
-        return bool((call.rows(at) - model).abs().max() <= TOLERANCE.get(track.q.dtype, 0.0))
+        return bool((call.rows(at) - model).abs().max() <= _allowed(track.q, track.k, track.scale))
+
+
+def _allowed(q: Tensor, k: Tensor, scale: float) -> float:
+    """How far weights may be apart by rounding alone.
+
+    Formula:
+        ``ε |q| |k| scale / 2``: a score is a sum of products, rounded to within ``ε |q| |k| scale`` in whatever order it is added up, and a
+        softmax's weight moves by at most half as much as two scores against each other; no less than ``TOLERANCE``, no more than ``MOST``.
+    """
+    least = TOLERANCE.get(q.dtype, 0.0)
+    if q.dtype not in MOST:
+        return least
+    rounding = torch.finfo(q.dtype).eps * float(q.norm(dim=-1).max() * k.norm(dim=-1).max()) * abs(scale) / 2
+    return min(max(least, rounding), MOST[q.dtype])
 
 
 def distributes(weights: Tensor, axis: int) -> bool:
